@@ -1,0 +1,1 @@
+//! The built-in HTTP fields, read from a request's head.

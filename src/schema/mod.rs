@@ -1,0 +1,10 @@
+//! What a rule may mention: fields, types, values; the built-in HTTP fields read from a request.
+
+mod request;
+mod value;
+
+pub mod http;
+
+pub use request::RequestHead;
+pub use value::{Time, Type, Value, Version};
+pub(crate) use value::decimal4;

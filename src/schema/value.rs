@@ -1,0 +1,330 @@
+//! The values a field can have, and their types.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use smallvec::SmallVec;
+
+/// The type of a field, a literal or a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Type {
+    /// Bytes, usually but not surely UTF-8.
+    String,
+    /// A signed 64-bit integer.
+    Int,
+    /// `true` or `false`.
+    Bool,
+    /// An IPv4 or IPv6 address; an IPv4-mapped IPv6 address is IPv4.
+    Ip,
+    /// A version as [semver 2](https://semver.org/spec/v2.0.0.html) orders them.
+    Version,
+    /// An instant.
+    Time,
+    /// 0 to 100 in steps of 0.0001: what `percent(…)` gives.
+    Percent,
+}
+
+/// One value of a field in one request.
+///
+/// A field has zero or more of them: an absent header none, a header sent twice two.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Value<'a> {
+    /// See [`Type::String`].
+    String(Cow<'a, [u8]>),
+    /// See [`Type::Int`].
+    Int(i64),
+    /// See [`Type::Bool`].
+    Bool(bool),
+    /// See [`Type::Ip`].
+    Ip(IpAddr),
+    /// See [`Type::Version`].
+    Version(Version),
+    /// See [`Type::Time`].
+    Time(Time),
+    /// See [`Type::Percent`], in steps of 0.0001: 0 to 1,000,000.
+    Percent(u32),
+}
+
+/// An instant, in nanoseconds since the Unix epoch; what the field `now` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(i128);
+
+/// A version as [semver 2](https://semver.org/spec/v2.0.0.html) orders them, without its build metadata.
+///
+/// Read leniently: a leading `v` or `V` is allowed and missing parts are 0, so `v2.3` is `2.3.0`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(semver::Version);
+
+// === impl Type ===
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Type::String => "string",
+            Type::Int => "int",
+            Type::Bool => "bool",
+            Type::Ip => "ip",
+            Type::Version => "version",
+            Type::Time => "time",
+            Type::Percent => "percent",
+        })
+    }
+}
+
+// === impl Value ===
+
+impl<'a> Value<'a> {
+    /// The type of this value.
+    pub fn ty(&self) -> Type {
+        match self {
+            Value::String(_) => Type::String,
+            Value::Int(_) => Type::Int,
+            Value::Bool(_) => Type::Bool,
+            Value::Ip(_) => Type::Ip,
+            Value::Version(_) => Type::Version,
+            Value::Time(_) => Type::Time,
+            Value::Percent(_) => Type::Percent,
+        }
+    }
+
+    /// A string value that borrows.
+    pub(crate) fn bytes(bytes: &'a [u8]) -> Self {
+        Value::String(Cow::Borrowed(bytes))
+    }
+
+    /// An address, with IPv4-mapped IPv6 turned into IPv4.
+    pub(crate) fn ip(ip: IpAddr) -> Self {
+        Value::Ip(ip.to_canonical())
+    }
+
+    /// Hands the canonical text of the value to `f`, as keys of splits are hashed: a string's own bytes,
+    /// a decimal int, an address as RFC 5952 writes it, `major.minor.patch[-pre]`, an RFC 3339 instant in
+    /// UTC, `true` or `false`. Does not allocate, but for a version with a long pre-release.
+    pub(crate) fn with_text<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        use fmt::Write as _;
+        if let Value::String(bytes) = self {
+            return f(bytes);
+        }
+        let mut text = Text(SmallVec::new());
+        // Writing to a growing buffer cannot fail.
+        let _ = match self {
+            Value::String(_) => Ok(()),
+            Value::Int(i) => write!(text, "{i}"),
+            Value::Bool(b) => write!(text, "{b}"),
+            Value::Ip(ip) => write!(text, "{ip}"),
+            Value::Version(v) => write!(text, "{v}"),
+            Value::Time(t) => write!(text, "{t}"),
+            Value::Percent(p) => write!(text, "{}", decimal4(u64::from(*p))),
+        };
+        f(&text.0)
+    }
+}
+
+/// A number kept in steps of 0.0001, as it is written: `5`, `0.5`, `12.3456`.
+pub(crate) fn decimal4(steps: u64) -> impl fmt::Display {
+    struct Decimal(u64);
+    impl fmt::Display for Decimal {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let (whole, rest) = (self.0 / 10_000, self.0 % 10_000);
+            if rest == 0 {
+                return write!(f, "{whole}");
+            }
+            let digits = format!("{rest:04}");
+            write!(f, "{whole}.{}", digits.trim_end_matches('0'))
+        }
+    }
+    Decimal(steps)
+}
+
+struct Text(SmallVec<[u8; 64]>);
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.0.extend_from_slice(s.as_bytes());
+        Ok(())
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(value: bool) -> Self {
+        Value::Bool(value)
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(value: i64) -> Self {
+        Value::Int(value)
+    }
+}
+
+impl From<IpAddr> for Value<'_> {
+    fn from(value: IpAddr) -> Self {
+        Value::ip(value)
+    }
+}
+
+impl From<Time> for Value<'_> {
+    fn from(value: Time) -> Self {
+        Value::Time(value)
+    }
+}
+
+impl From<SystemTime> for Value<'_> {
+    fn from(value: SystemTime) -> Self {
+        Value::Time(value.into())
+    }
+}
+
+impl From<Version> for Value<'_> {
+    fn from(value: Version) -> Self {
+        Value::Version(value)
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(value: &'a str) -> Self {
+        Value::bytes(value.as_bytes())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(value: &'a [u8]) -> Self {
+        Value::bytes(value)
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(value: String) -> Self {
+        Value::String(Cow::Owned(value.into_bytes()))
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Value<'a> {
+    fn from(value: Cow<'a, str>) -> Self {
+        match value {
+            Cow::Borrowed(s) => s.into(),
+            Cow::Owned(s) => s.into(),
+        }
+    }
+}
+
+// === impl Time ===
+
+impl Time {
+    /// Reads an RFC 3339 instant, which must have an offset.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        // RFC 3339 and nothing else: jiff alone also reads ISO 8601's basic format, hours-only offsets
+        // and the RFC 9557 suffix.
+        let b = text.as_bytes();
+        let digits = |range: std::ops::Range<usize>| {
+            b.get(range).is_some_and(|part| part.iter().all(u8::is_ascii_digit))
+        };
+        let at = |i: usize, set: &[u8]| b.get(i).is_some_and(|c| set.contains(c));
+        let date = digits(0..4) && at(4, b"-") && digits(5..7) && at(7, b"-") && digits(8..10);
+        let time = at(10, b"Tt ") && digits(11..13) && at(13, b":") && digits(14..16) && at(16, b":") && digits(17..19);
+        let rest = text.get(19..).filter(|_| date && time)?;
+        let offset = match rest.strip_prefix('.') {
+            Some(fraction) => {
+                let end = fraction.bytes().position(|c| !c.is_ascii_digit()).filter(|&n| (1..=9).contains(&n))?;
+                fraction.get(end..)?
+            }
+            None => rest,
+        };
+        let o = offset.as_bytes();
+        let zoned = matches!(o, b"Z" | b"z")
+            || matches!(o, [b'+' | b'-', h1, h2, b':', m1, m2]
+                if [h1, h2, m1, m2].iter().all(|c| c.is_ascii_digit()));
+        if !zoned {
+            return None;
+        }
+        let stamp: jiff::Timestamp = text.parse().ok()?;
+        Some(Time(stamp.as_nanosecond()))
+    }
+}
+
+impl From<SystemTime> for Time {
+    fn from(value: SystemTime) -> Self {
+        let nanos = |d: Duration| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX);
+        Time(match value.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => nanos(since),
+            Err(before) => -nanos(before.duration()),
+        })
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_nanosecond(self.0) {
+            Ok(stamp) => write!(f, "{stamp}"),
+            // Outside the years -9999 to 9999 there is no RFC 3339 text.
+            Err(_) => write!(f, "{}ns", self.0),
+        }
+    }
+}
+
+// === impl Version ===
+
+impl Version {
+    /// Reads a version; see the type for what is accepted. Allocates only for a pre-release of more than
+    /// eight bytes.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
+        let (text, build) = match text.split_once('+') {
+            Some((text, build)) => (text, Some(build)),
+            None => (text, None),
+        };
+        // Checked by hand and not by `BuildMetadata::new`, which allocates for what never compares.
+        let identifiers = |s: &str| {
+            s.split('.').all(|part| {
+                !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+            })
+        };
+        if build.is_some_and(|build| !identifiers(build)) {
+            return None;
+        }
+        let (core, pre) = match text.split_once('-') {
+            Some((core, pre)) => (core, Some(pre)),
+            None => (text, None),
+        };
+        let mut parts = core.split('.');
+        let mut part = |required: bool| match parts.next() {
+            Some(part) => number(part),
+            None if required => None,
+            None => Some(0),
+        };
+        let (major, minor, patch) = (part(true)?, part(false)?, part(false)?);
+        if parts.next().is_some() {
+            return None;
+        }
+        let mut version = semver::Version::new(major, minor, patch);
+        if let Some(pre) = pre {
+            // An empty pre-release is legal to the crate and not to the grammar of semver.
+            version.pre = semver::Prerelease::new(pre).ok().filter(|pre| !pre.is_empty())?;
+        }
+        Some(Version(version))
+    }
+
+    /// How two versions are ordered; the same as `Ord`.
+    pub fn precedence(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+/// A numeric identifier of semver: digits, no leading zero.
+fn number(text: &str) -> Option<u64> {
+    let plain = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let canonical = text.len() == 1 || !text.starts_with('0');
+    if plain && canonical { text.parse().ok() } else { None }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,1 @@
+//! Weights and a key become one cluster: the stable hash, least movement.
