@@ -1,0 +1,218 @@
+//! Problems with their places, ready to be shown.
+
+use std::fmt;
+
+use super::source::Place;
+use super::{Code, Problem, Problems, Severity, Source, Span};
+
+/// The most characters of a source line that are shown.
+const WIDEST: usize = 100;
+
+/// One problem of a text, complete: it can be kept and shown when the text is gone.
+///
+/// `Display` renders it with its source line and a caret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    code: Code,
+    span: Span,
+    message: String,
+    label: Option<String>,
+    help: Option<String>,
+    note: Option<String>,
+    place: Place,
+    excerpt: String,
+    caret: (usize, usize),
+}
+
+/// All problems of one text, in the order of their places.
+///
+/// As an error it means that at least one of them is an error, or that the application asked for lints to be
+/// errors. `Display` renders them all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Diagnostics {
+    items: Vec<Diagnostic>,
+    left_out: usize,
+}
+
+// === impl Diagnostic ===
+
+impl Diagnostic {
+    /// The stable name of the kind of problem.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Error or lint.
+    pub fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+
+    /// What is wrong, in one line, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What stands at the caret: the next step, or what was found.
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// What to do, when that takes a sentence.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// The text's name as it was given, or for rules that were built one by one the statement's, as
+    /// `route staff, condition`.
+    pub fn source_name(&self) -> &str {
+        &self.place.name
+    }
+
+    /// The line, from 1; within the piece for rules that were built one by one.
+    pub fn line(&self) -> usize {
+        self.place.line
+    }
+
+    /// The column in characters, from 1.
+    pub fn column(&self) -> usize {
+        self.place.column
+    }
+
+    /// The range of bytes of the text.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { name, line, column, .. } = &self.place;
+        let gutter = line.to_string().len();
+        writeln!(f, "{}: {}", self.severity(), self.message)?;
+        writeln!(f, "{:gutter$}--> {name}:{line}:{column}", "")?;
+        writeln!(f, "{:gutter$} |", "")?;
+        writeln!(f, "{}", format!("{line} | {}", self.excerpt).trim_end())?;
+        let (before, width) = self.caret;
+        let carets = "^".repeat(width);
+        let label = self.label.as_deref().unwrap_or("");
+        write!(f, "{}", format!("{:gutter$} | {:before$}{carets} {label}", "", "").trim_end())?;
+        for (kind, text) in [("note", &self.note), ("help", &self.help)] {
+            if let Some(text) = text {
+                write!(f, "\n{:gutter$} = {kind}: {text}", "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl Diagnostics ===
+
+impl Diagnostics {
+    /// Finds lines and columns for all problems: one pass over the text, when there are any.
+    pub(crate) fn new(problems: Problems, source: &Source, text: &str) -> Self {
+        let Problems { mut kept, left_out, .. } = problems;
+        if kept.is_empty() {
+            return Diagnostics::default();
+        }
+        let starts: Vec<usize> =
+            std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect();
+        kept.sort_by_key(|problem| problem.span.start);
+        let items = kept.into_iter().map(|problem| locate(problem, source, text, &starts)).collect();
+        Diagnostics { items, left_out }
+    }
+
+    /// The diagnostics, in the order of their places.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.items.iter()
+    }
+
+    /// How many there are, but for those that were left out.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many more there were than [`Limits::diagnostics`](crate::Limits::diagnostics) allows to keep.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Whether there is an error among them.
+    pub fn has_errors(&self) -> bool {
+        self.items.iter().any(|item| item.severity() == Severity::Error)
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, item) in self.items.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n\n")?;
+            }
+            item.fmt(f)?;
+        }
+        if self.left_out > 0 {
+            write!(f, "\n\nand {} more", self.left_out)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+// === places ===
+
+fn locate(problem: Problem, source: &Source, text: &str, starts: &[usize]) -> Diagnostic {
+    let place = source.place(text, starts, problem.span.start);
+    let (excerpt, caret) = excerpt(text, &place, problem.span);
+    let note = problem.related.map(|(span, what)| {
+        let there = source.place(text, starts, span.start);
+        if there.name == place.name {
+            format!("{what} at {}:{}", there.line, there.column)
+        } else {
+            format!("{what} at {}:{}:{}", there.name, there.line, there.column)
+        }
+    });
+    let Problem { code, span, message, label, help, .. } = problem;
+    Diagnostic { code, span, message, label, help, note, place, excerpt, caret }
+}
+
+/// The part of the line that is shown, and where the carets go. Control characters and tabs become blanks, so
+/// that the carets stand where they should and a text cannot speak to a terminal.
+fn excerpt(text: &str, place: &Place, span: Span) -> (String, (usize, usize)) {
+    let range = &place.line_range;
+    let width = text.get(span.start.min(range.end)..span.end.min(range.end)).map_or(1, |s| s.chars().count());
+    let column = place.column - 1;
+    // Only the part around the caret is walked: a line may be megabytes long.
+    let reach = WIDEST * 4;
+    let near = |at: usize| (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    let from = near(span.start.saturating_sub(reach).max(range.start).min(range.end));
+    let to = near(span.start.saturating_add(reach).min(range.end));
+    let before = text.get(from..span.start.min(range.end)).unwrap_or("").chars().count();
+    let chars: Vec<char> = text.get(from..to).unwrap_or("").chars().collect();
+    let all_shown = from == range.start && to == range.end && chars.len() <= WIDEST;
+    let skip = if all_shown || column < WIDEST / 2 { 0 } else { before.saturating_sub(WIDEST / 2) };
+    let cut_front = from > range.start || skip > 0;
+    let cut_back = to < range.end || chars.len() > skip + WIDEST;
+    let mut line = String::new();
+    line.push_str(if cut_front { "…" } else { "" });
+    line.extend(chars.iter().skip(skip).take(WIDEST).map(|c| if c.is_control() { ' ' } else { *c }));
+    let shown = line.chars().count();
+    line.push_str(if cut_back { "…" } else { "" });
+    let offset = before.saturating_sub(skip) + usize::from(cut_front);
+    let width = width.min(shown.saturating_sub(offset)).max(1);
+    (line, (offset, width))
+}

@@ -1,0 +1,59 @@
+//! How much a rule text may ask for. Every bound is a setting with a default that is stated here.
+
+/// The bounds of what is compiled. Going past one is an error with a place, like any other.
+///
+/// The defaults fit rule sets of some tens of thousands of statements. Raise what you need:
+///
+/// ```
+/// use pointsman::Limits;
+///
+/// let limits = Limits { text_bytes: 64 << 20, statements: 1_000_000, ..Limits::default() };
+/// # let _ = limits;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "meant to be written with `..Limits::default()`")]
+pub struct Limits {
+    /// Bytes of one text. Default: 4 MiB.
+    pub text_bytes: usize,
+    /// How deep parentheses, brackets and `!` may nest. Default: 64; more than [`Limits::MAX_DEPTH`]
+    /// counts as that, so that no setting can exhaust a thread's stack.
+    pub depth: usize,
+    /// Statements of one text, `list` and `cluster` among them. Default: 100,000.
+    pub statements: usize,
+    /// Members of one list written in the text. Lists that the application supplies are not counted.
+    /// Default: 1,000,000.
+    pub list_members: usize,
+    /// Bytes of memory of one compiled regular expression. Default: 1 MiB.
+    pub regex_bytes: usize,
+    /// Bytes of the whole compiled program, regular expressions included, as an estimate that errs on the
+    /// large side. Default: 256 MiB.
+    pub program_bytes: usize,
+    /// How many diagnostics of one text are kept; the rest are only counted. Default: 1,000.
+    pub diagnostics: usize,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// The most that [`Limits::depth`] can be.
+    pub const MAX_DEPTH: usize = 128;
+
+    /// The nesting that is really allowed.
+    pub(crate) fn effective_depth(&self) -> usize {
+        self.depth.min(Self::MAX_DEPTH)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            text_bytes: 4 << 20,
+            depth: 64,
+            statements: 100_000,
+            list_members: 1_000_000,
+            regex_bytes: 1 << 20,
+            program_bytes: 256 << 20,
+            diagnostics: 1_000,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What to say when the grammar stops.
+//!
+//! pest tells the furthest place it reached and which rules it tried there. What the author sees is in their
+//! own terms: what was found, what can stand there, and for the slips that everybody makes, what to write.
+
+use super::{GATEWAY_KINDS, RESERVED, is_word};
+use crate::diagnostic::{Code, Problem, Span, nearest};
+
+/// What may stand at a place, in the order in which it is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Expected {
+    Name,
+    Operand,
+    Literal,
+    Operator,
+    Colon,
+    Equals,
+    Arrow,
+    Comma,
+    Weight,
+    By,
+    Open,
+    Close,
+    Bracket,
+    Unbracket,
+    Range,
+    Kind,
+    Statement,
+}
+
+/// The statements there are, for a misspelt one.
+const STATEMENTS: &[&str] = &["list", "cluster", "default", "paused", "shadow", "route"];
+
+// === impl Expected ===
+
+impl Expected {
+    fn phrase(self) -> &'static str {
+        match self {
+            Expected::Name => "a name",
+            Expected::Operand => "a field, a function, a literal or `(`",
+            Expected::Literal => "a literal",
+            Expected::Operator => "an operator",
+            Expected::Colon => "`:`",
+            Expected::Equals => "`=`",
+            Expected::Arrow => "`=>`",
+            Expected::Comma => "`,`",
+            Expected::Weight => "a weight",
+            Expected::By => "`by`",
+            Expected::Open => "`(`",
+            Expected::Close => "`)`",
+            Expected::Bracket => "`[`",
+            Expected::Unbracket => "`]`",
+            Expected::Range => "`..`",
+            Expected::Kind => "`route`",
+            Expected::Statement => "a statement",
+        }
+    }
+}
+
+/// The problem at byte `at` of the statement or piece that stands in `text` up to its end.
+pub(super) fn unexpected(text: &str, at: usize, mut expected: Vec<Expected>) -> Problem {
+    expected.sort_unstable();
+    expected.dedup();
+    let span = token_at(text, at);
+    let found = span.of(text);
+    let phrases: Vec<_> = expected.iter().map(|e| e.phrase()).collect();
+    let wanted = match phrases.as_slice() {
+        [] => "something else".to_owned(),
+        [one] => (*one).to_owned(),
+        [init @ .., last] => format!("{} or {last}", init.join(", ")),
+    };
+    let shown = match found {
+        "" => "the end of the text".to_owned(),
+        _ => shown(found),
+    };
+    let problem = Problem::new(Code::Syntax, span, format!("expected {wanted}, found {shown}"));
+    match slip(text, at, found, &expected) {
+        Some(hint) => problem.label(hint),
+        None => problem,
+    }
+}
+
+/// The problem of a statement that starts with something that starts none.
+pub(super) fn no_statement(text: &str, at: usize) -> Problem {
+    let span = token_at(text, at);
+    let found = span.of(text);
+    if GATEWAY_KINDS.contains(&found) {
+        return Problem::new(Code::UnknownStatement, span, format!("`{found}` statements are not part of this version"))
+            .label("this version knows `list`, `cluster`, `route` and `default`");
+    }
+    if is_word(found) && !RESERVED.contains(&found) {
+        let problem = Problem::new(Code::UnknownStatement, span, format!("unknown statement `{found}`"));
+        return match nearest(found, STATEMENTS.iter().copied()) {
+            Some(near) => problem.label(format!("did you mean `{near}`?")),
+            None => problem
+                .label("a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`"),
+        };
+    }
+    let problem = unexpected(text, at, vec![Expected::Statement]);
+    match (&problem.label, found) {
+        (None, "&&" | "||" | "and" | "or" | "not") => {
+            problem.help("a condition stands before `=>`; after the outcome the next statement starts")
+        }
+        (None, _) => problem.label("a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`"),
+        _ => problem,
+    }
+}
+
+/// What people write who mean something else.
+fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<String> {
+    let wants = |e: Expected| expected.contains(&e);
+    let before = text.get(..at).unwrap_or("").trim_end();
+    let fixed = match found {
+        "=" | "===" | "=~" if wants(Expected::Operator) => match found {
+            "=~" => "a regular expression is asked with `matches`",
+            _ => "equality is written `==`",
+        },
+        "=" if before.ends_with("==") => "equality is written `==`",
+        "->" | "=" if wants(Expected::Arrow) => "the outcome follows `=>`",
+        "->" | "<-" => "the outcome follows `=>`",
+        ":" if wants(Expected::Arrow) => "the outcome follows `=>`",
+        "~" | "~=" | "!~" => "a regular expression is asked with `matches`, and refused with `!(… matches …)`",
+        "<>" => "inequality is written `!=`",
+        "&" => "and is written `&&`",
+        "|" => "or is written `||`",
+        "??=" | "?" => "a default is written `a ?? b`",
+        "'" | "‘" | "’" | "“" | "”" | "`" => "strings stand in double quotes",
+        ";" => "statements need no `;` between them",
+        "\u{a0}" => "this is a no-break space; write a plain one",
+        "\u{feff}" => "this is a byte order mark in the middle of the text; delete it",
+        "\0" => "this is a NUL byte; delete it",
+        "\"" if is_unclosed(text, at) => "this string has no closing quote on its line",
+        "==" if wants(Expected::Equals) => "this takes a single `=`",
+        "=" if wants(Expected::Colon) => "the name of a route is followed by `:`",
+        ":" if wants(Expected::Equals) => "the name is followed by `=`",
+        "=>" if wants(Expected::Colon) => "after the name stands `:` and a condition; `true` is one",
+        "=>" if wants(Expected::Operand) => "a condition is missing; `true` is one",
+        "in" | "under" | "matches" | "contains" if wants(Expected::Operand) => {
+            "the operator has nothing on its left side"
+        }
+        "{" | "}" => "there are no braces; a list stands in `[ ]`, a condition in `( )`",
+        "*" | "+" | "/" => "there is no arithmetic but `%`",
+        "" if wants(Expected::Close) => "a parenthesis is not closed",
+        "" if wants(Expected::Unbracket) => "a bracket is not closed",
+        _ if wants(Expected::Operator) && is_word(found) => {
+            let near = nearest(found, ["starts_with", "ends_with", "contains", "under", "matches", "and", "or", "in", "not"]);
+            return near.map(|near| format!("did you mean `{near}`?"));
+        }
+        _ if wants(Expected::Name) && found.starts_with(|c: char| c.is_ascii_digit()) => {
+            "a name starts with a letter or `_`; any other can be quoted"
+        }
+        _ => return None,
+    };
+    Some(fixed.to_owned())
+}
+
+fn is_unclosed(text: &str, at: usize) -> bool {
+    let line = text.get(at + 1..).unwrap_or("");
+    let line = line.split('\n').next().unwrap_or("");
+    !line.replace("\\\\", "").replace("\\\"", "").contains('"')
+}
+
+/// The token at `at`, for people: a word, a run of operator characters, or one character.
+pub(super) fn token_at(text: &str, at: usize) -> Span {
+    let rest = text.get(at..).unwrap_or("");
+    let Some(first) = rest.chars().next() else { return Span::new(text.len(), text.len()) };
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let operator = |c: char| "=<>!&|~?-".contains(c);
+    let run = |keep: &dyn Fn(char) -> bool| rest.find(|c| !keep(c)).unwrap_or(rest.len());
+    let length = match first {
+        '-' if rest.get(1..).is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit())) => {
+            1 + rest.get(1..).map_or(0, |r| r.find(|c| !word(c)).unwrap_or(r.len()))
+        }
+        c if word(c) && c != '-' => run(&word),
+        c if operator(c) => run(&operator),
+        c => c.len_utf8(),
+    };
+    Span::new(at, at + length)
+}
+
+/// A piece of the author's text inside a sentence, clipped.
+pub(super) fn shown(found: &str) -> String {
+    let clipped: String = found.chars().take(40).flat_map(char::escape_debug).collect();
+    let clipped = clipped.replace("\\\"", "\"").replace("\\'", "'");
+    let dots = if found.chars().nth(40).is_some() { "…" } else { "" };
+    format!("`{clipped}{dots}`")
+}

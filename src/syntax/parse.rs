@@ -1,0 +1,846 @@
+//! Text to tree. The only file that knows pest.
+//!
+//! A text is parsed statement by statement. After a mistake the parser goes on at the next line that starts
+//! with a statement's word, so one text gives all its mistakes at once.
+
+use std::iter::Peekable;
+
+use pest::Parser as _;
+use pest::error::{ErrorVariant, InputLocation};
+use pest::iterators::{Pair, Pairs};
+
+use super::ast::{
+    Cluster, Comment, Condition, File, Function, Item, List, Literal, Member, Outcome, Place, Relation, Rule as RouteRule,
+    Set, Spanned, State, Statement, Target, Value,
+};
+use super::expect::{Expected, no_statement, shown, unexpected};
+use super::{GATEWAY_KINDS, RESERVED, is_bare, literal, scan};
+use crate::diagnostic::{Code, Problem, Problems, Span};
+use crate::limits::Limits;
+
+#[derive(pest_derive::Parser)]
+#[grammar = "syntax/grammar.pest"]
+struct Grammar;
+
+/// A tree or the problem that stands in its way.
+type Parsed<T> = Result<T, Problem>;
+
+/// Parses a whole text. What could be understood is in the file, the rest in `problems`.
+pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -> File {
+    let mut file = File::default();
+    if !fits(text, limits, problems) {
+        return file;
+    }
+    let scan = scan::scan(text, limits.effective_depth());
+    for &at in &scan.too_deep {
+        problems.push(too_deep(at, limits));
+    }
+    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut gap_start = at;
+    loop {
+        at = skip_blank(text, at);
+        let rest = text.get(at..).unwrap_or("");
+        if rest.is_empty() {
+            break;
+        }
+        if file.items.len() >= limits.statements {
+            problems.push(
+                Problem::new(Code::TooLarge, Span::new(at, at + 1), format!("more than {} statements", limits.statements))
+                    .help("the application can raise the limit `statements`"),
+            );
+            return file;
+        }
+        let next = scan.anchors.get(scan.anchors.partition_point(|&anchor| anchor <= at)).copied();
+        // A text that nests too deep must not reach the parser, which recurses.
+        let stretch_end = next.unwrap_or(text.len());
+        let deep = scan.too_deep.get(scan.too_deep.partition_point(|&deep| deep < at)).is_some_and(|&d| d < stretch_end);
+        let parsed = if deep { None } else { statement(text, at, limits, problems) };
+        match parsed {
+            Some((node, end)) => {
+                let gap = text.get(gap_start..at).unwrap_or("");
+                let (mut above, blank_before) = comments_above(gap, gap_start == 0 || file.items.is_empty());
+                if let Some(node) = node {
+                    let span = Span::new(at, end);
+                    for inside in scan::comments(span.of(text)) {
+                        above.push(Comment { text: comment_text(inside.of(span.of(text))), blank_before: false });
+                    }
+                    let (beside, after) = comment_beside(text, end);
+                    file.items.push(Item { statement: Spanned::new(node, span), above, blank_before, beside });
+                    at = after;
+                } else {
+                    at = end;
+                }
+                gap_start = at;
+            }
+            None => match next {
+                Some(next) => {
+                    at = next;
+                    gap_start = at;
+                }
+                None => return file,
+            },
+        }
+    }
+    file.end = comments_above(text.get(gap_start..).unwrap_or(""), file.items.is_empty()).0;
+    file
+}
+
+/// Parses a condition that stands alone.
+pub(crate) fn parse_condition(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Spanned<Condition>> {
+    piece(text, limits, problems, Rule::condition, |b, pair| {
+        let span = b.span(&pair);
+        let node = b.condition(pair);
+        b.expect_end(node, span)
+    })
+}
+
+/// Parses an outcome that stands alone: what follows `=>`.
+pub(crate) fn parse_outcome(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Outcome> {
+    piece(text, limits, problems, Rule::outcome, |b, pair| b.outcome(pair))
+}
+
+/// Parses the members of a list that stands alone, brackets included.
+pub(crate) fn parse_list(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Vec<Member>> {
+    piece(text, limits, problems, Rule::set, |b, pair| b.members(pair))
+}
+
+fn piece<T>(
+    text: &str,
+    limits: &Limits,
+    problems: &mut Problems,
+    what: Rule,
+    build: impl FnOnce(&mut Builder<'_>, Pair<'_, Rule>) -> Parsed<T>,
+) -> Option<T> {
+    if !fits(text, limits, problems) {
+        return None;
+    }
+    if let Some(&at) = scan::scan(text, limits.effective_depth()).too_deep.first() {
+        problems.push(too_deep(at, limits));
+        return None;
+    }
+    let start = skip_blank(text, 0);
+    let rest = text.get(start..).unwrap_or("");
+    let pair = match Grammar::parse(what, rest) {
+        Ok(mut pairs) => pairs.next()?,
+        Err(error) => {
+            problems.push(syntax_error(text, start, &error));
+            return None;
+        }
+    };
+    let end = start + pair.as_span().end();
+    let mut builder = Builder { text, offset: start, limits, problems };
+    let built = build(&mut builder, pair);
+    let after = skip_blank(text, end);
+    let built = built.and_then(|built| {
+        if after < text.len() {
+            let expected = match what {
+                Rule::condition => vec![Expected::Operator],
+                Rule::outcome => vec![Expected::Comma, Expected::By],
+                _ => vec![],
+            };
+            return Err(unexpected(text, after, expected)
+                .help("each piece is one condition, one outcome or one list, and nothing after it"));
+        }
+        Ok(built)
+    });
+    built.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn fits(text: &str, limits: &Limits, problems: &mut Problems) -> bool {
+    if text.len() <= limits.text_bytes {
+        return true;
+    }
+    problems.push(
+        Problem::new(
+            Code::TooLarge,
+            Span::new(0, 0),
+            format!("the text has {} bytes, {} are allowed", text.len(), limits.text_bytes),
+        )
+        .help("move long lists into the application, or raise the limit `text_bytes`"),
+    );
+    false
+}
+
+fn too_deep(at: usize, limits: &Limits) -> Problem {
+    let depth = limits.effective_depth();
+    Problem::new(Code::TooLarge, Span::new(at, at + 1), format!("nested deeper than {depth}"))
+        .label("parentheses, brackets and `!` count")
+        .help("`a || b || c` needs no parentheses; the application can raise the limit `depth`")
+}
+
+/// Parses the statement at `at`. `None` when it failed; the inner `None` when it was understood well enough to
+/// go on behind it, though not well enough to keep.
+fn statement(text: &str, at: usize, limits: &Limits, problems: &mut Problems) -> Option<(Option<Statement>, usize)> {
+    let rest = text.get(at..).unwrap_or("");
+    let word = rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
+    let what = match word {
+        "list" => Rule::list,
+        "cluster" => Rule::cluster,
+        "default" => Rule::default,
+        "route" | "paused" | "shadow" => Rule::rule,
+        _ => {
+            problems.push(no_statement(text, at));
+            return None;
+        }
+    };
+    let pair = match Grammar::parse(what, rest) {
+        Ok(mut pairs) => pairs.next()?,
+        Err(error) => {
+            problems.push(refine(text, at, syntax_error(text, at, &error)));
+            return None;
+        }
+    };
+    let end = at + pair.as_span().end();
+    let mut builder = Builder { text, offset: at, limits, problems };
+    match builder.statement(pair) {
+        Ok(statement) => Some((Some(statement), end)),
+        Err(problem) => {
+            problems.push(problem);
+            Some((None, end))
+        }
+    }
+}
+
+/// Better words for the mistakes that can only be made at the head of a statement.
+fn refine(text: &str, start: usize, problem: Problem) -> Problem {
+    let head = text.get(start..problem.span.start).unwrap_or("").trim();
+    let found = problem.span.of(text);
+    let place = problem.span;
+    if matches!(head, "paused" | "shadow") {
+        if matches!(found, "default" | "list" | "cluster") {
+            return Problem::new(Code::Syntax, place, format!("`{found}` cannot be {head}"))
+                .label("only rules can; a rule starts with `route`");
+        }
+        if matches!(found, "paused" | "shadow") {
+            return Problem::new(Code::Syntax, place, "a rule is either paused or shadow").label("delete one of the two");
+        }
+        if GATEWAY_KINDS.contains(&found) {
+            return no_statement(text, place.start);
+        }
+    }
+    if matches!(head, "route" | "paused route" | "shadow route") && matches!(found, ":" | "") {
+        return problem.label("a route has a name: `route staff: …`");
+    }
+    problem
+}
+
+fn syntax_error(text: &str, offset: usize, error: &pest::error::Error<Rule>) -> Problem {
+    let at = offset
+        + match error.location {
+            InputLocation::Pos(at) => at,
+            InputLocation::Span((start, _)) => start,
+        };
+    let tried = match &error.variant {
+        ErrorVariant::ParsingError { positives, .. } => positives.as_slice(),
+        ErrorVariant::CustomError { .. } => &[],
+    };
+    // pest stops where the token starts that it could not take; blanks before it belong to no token.
+    unexpected(text, skip_blank(text, at), tried.iter().filter_map(|tried| expected(*tried)).collect())
+}
+
+fn expected(tried: Rule) -> Option<Expected> {
+    Some(match tried {
+        Rule::name | Rule::target => Expected::Name,
+        Rule::condition
+        | Rule::value
+        | Rule::group
+        | Rule::call
+        | Rule::call_name
+        | Rule::argument
+        | Rule::bare
+        | Rule::not => Expected::Operand,
+        Rule::boolean => Expected::Literal,
+        Rule::or
+        | Rule::and
+        | Rule::not_in
+        | Rule::in_
+        | Rule::coalesce
+        | Rule::modulo
+        | Rule::relation
+        | Rule::equal
+        | Rule::unequal
+        | Rule::at_most
+        | Rule::at_least
+        | Rule::below
+        | Rule::above
+        | Rule::starts_with
+        | Rule::ends_with
+        | Rule::contains
+        | Rule::under
+        | Rule::matches => Expected::Operator,
+        Rule::colon => Expected::Colon,
+        Rule::equals => Expected::Equals,
+        Rule::arrow => Expected::Arrow,
+        Rule::comma => Expected::Comma,
+        Rule::weight => Expected::Weight,
+        Rule::by => Expected::By,
+        Rule::open => Expected::Open,
+        Rule::close => Expected::Close,
+        Rule::set | Rule::bracket => Expected::Bracket,
+        Rule::unbracket => Expected::Unbracket,
+        Rule::dots => Expected::Range,
+        Rule::kind | Rule::kw_route => Expected::Kind,
+        _ => return None,
+    })
+}
+
+// === comments ===
+
+/// The first byte at or after `at` that is neither white space nor comment.
+fn skip_blank(text: &str, at: usize) -> usize {
+    let mut at = at;
+    loop {
+        let rest = text.get(at..).unwrap_or("");
+        let blank = rest.bytes().take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')).count();
+        at += blank;
+        match rest.as_bytes().get(blank) {
+            Some(b'#') => {
+                let rest = rest.get(blank..).unwrap_or("");
+                at += memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
+            }
+            _ => return at,
+        }
+    }
+}
+
+fn comment_text(comment: &str) -> String {
+    comment.strip_prefix('#').unwrap_or(comment).trim_end().to_owned()
+}
+
+/// The comments of a gap between statements, and whether a blank line stands before what follows it. Blank
+/// lines at the start of a text do not count.
+fn comments_above(gap: &str, first: bool) -> (Vec<Comment>, bool) {
+    let mut comments: Vec<Comment> = Vec::new();
+    let mut blank = false;
+    // The first piece is the end of the line before, the last the start of the statement's own.
+    let lines: Vec<&str> = gap.split('\n').collect();
+    let inner = if first { 0 } else { 1 };
+    for (i, line) in lines.iter().enumerate() {
+        let line = line.trim();
+        if let Some(text) = line.strip_prefix('#') {
+            let blank_before = blank && !(first && comments.is_empty());
+            comments.push(Comment { text: text.trim_end().to_owned(), blank_before });
+            blank = false;
+        } else if i >= inner && i + 1 < lines.len() && line.is_empty() {
+            blank = true;
+        }
+    }
+    let blank_before = blank && !(first && comments.is_empty());
+    (comments, blank_before)
+}
+
+/// The comment between the end of a statement and the end of its line, and where it ends.
+fn comment_beside(text: &str, end: usize) -> (Option<String>, usize) {
+    let rest = text.get(end..).unwrap_or("");
+    let line = rest.split('\n').next().unwrap_or("");
+    match line.trim_start_matches([' ', '\t', '\r']).strip_prefix('#') {
+        Some(comment) => (Some(comment.trim_end().to_owned()), end + line.len()),
+        None => (None, end),
+    }
+}
+
+// === tree ===
+
+struct Builder<'t> {
+    text: &'t str,
+    /// Where pest's input starts in the text.
+    offset: usize,
+    limits: &'t Limits,
+    problems: &'t mut Problems,
+}
+
+/// An operand or a whole expression before it is known whether it is a condition.
+enum Node {
+    Condition(Condition),
+    Value(Value),
+    Set(Set),
+}
+
+type Row<'i> = Peekable<Pairs<'i, Rule>>;
+
+impl Builder<'_> {
+    fn span(&self, pair: &Pair<'_, Rule>) -> Span {
+        let span = pair.as_span();
+        Span::new(self.offset + span.start(), self.offset + span.end())
+    }
+
+    fn statement(&mut self, pair: Pair<'_, Rule>) -> Parsed<Statement> {
+        let what = pair.as_rule();
+        let whole = self.span(&pair);
+        let (mut state, mut name, mut condition, mut outcome, mut members) = (State::Live, None, None, None, Vec::new());
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Rule::state if part.as_str().starts_with("paused") => state = State::Paused,
+                Rule::state => state = State::Shadow,
+                Rule::name => name = Some(self.name(part)?),
+                Rule::condition => {
+                    let span = self.span(&part);
+                    let node = self.condition(part);
+                    condition = Some(self.expect_end(node, span)?);
+                }
+                Rule::outcome => outcome = Some(self.outcome(part)?),
+                Rule::set => members = self.members(part)?,
+                _ => {}
+            }
+        }
+        // The grammar gives every part; the error can only be reached if the two fall apart.
+        let missing = || Problem::new(Code::Syntax, whole, "the statement is not complete");
+        Ok(match what {
+            Rule::list => Statement::List(List { name: name.ok_or_else(missing)?, members }),
+            Rule::cluster => Statement::Cluster(Cluster {
+                name: name.ok_or_else(missing)?,
+                outcome: outcome.ok_or_else(missing)?,
+            }),
+            Rule::default => Statement::Default(outcome.ok_or_else(missing)?),
+            _ => Statement::Rule(RouteRule {
+                state,
+                name: name.ok_or_else(missing)?,
+                condition: condition.ok_or_else(missing)?,
+                outcome: outcome.ok_or_else(missing)?,
+            }),
+        })
+    }
+
+    fn name(&mut self, pair: Pair<'_, Rule>) -> Parsed<Spanned<String>> {
+        let span = self.span(&pair);
+        let Some(inner) = pair.into_inner().next() else {
+            return Err(Problem::new(Code::Syntax, span, "a name is missing"));
+        };
+        if inner.as_rule() == Rule::string {
+            let name = literal::string(inner.as_str(), span)?;
+            if name.is_empty() {
+                return Err(Problem::new(Code::Syntax, span, "a name is empty").label("give it at least one character"));
+            }
+            return Ok(Spanned::new(name, span));
+        }
+        let name = inner.as_str();
+        if !is_bare(name) {
+            return Err(Problem::new(Code::Syntax, span, format!("`{name}` is a reserved word"))
+                .label(format!("as a name it needs quotes: `\"{name}\"`")));
+        }
+        Ok(Spanned::new(name.to_owned(), span))
+    }
+
+    fn outcome(&mut self, pair: Pair<'_, Rule>) -> Parsed<Outcome> {
+        let place = Place(self.span(&pair));
+        let mut outcome = Outcome { targets: Vec::new(), key: None, place };
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Rule::target => {
+                    let span = self.span(&part);
+                    let mut target: Option<Target> = None;
+                    for part in part.into_inner() {
+                        match (part.as_rule(), &mut target) {
+                            (Rule::weight, Some(target)) => {
+                                let span = self.span(&part);
+                                target.weight = Some(Spanned::new(literal::weight(part.as_str(), span)?, span));
+                            }
+                            _ => target = Some(Target { cluster: self.name(part)?, weight: None }),
+                        }
+                    }
+                    outcome.targets.push(target.ok_or_else(|| Problem::new(Code::Syntax, span, "a cluster is missing"))?);
+                }
+                Rule::value => {
+                    let span = self.span(&part);
+                    let node = self.expression(&mut part.into_inner().peekable())?;
+                    outcome.key = Some(self.as_value(node, span)?);
+                }
+                _ => {}
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn members(&mut self, pair: Pair<'_, Rule>) -> Parsed<Vec<Member>> {
+        let span = self.span(&pair);
+        let mut members: Vec<Member> = Vec::new();
+        let mut range = false;
+        for part in pair.into_inner() {
+            let at = self.span(&part);
+            let literal = match part.as_rule() {
+                Rule::bracket | Rule::unbracket | Rule::comma => continue,
+                Rule::dots => {
+                    range = true;
+                    continue;
+                }
+                _ => match self.literal(&part) {
+                    Ok(literal) => Spanned::new(literal, at),
+                    Err(problem) => {
+                        // Every bad member is worth a line; the list goes on.
+                        self.problems.push(problem);
+                        range = false;
+                        continue;
+                    }
+                },
+            };
+            match members.pop() {
+                Some(Member::One(from)) if range => members.push(Member::Range(from, literal)),
+                last => {
+                    members.extend(last);
+                    members.push(Member::One(literal));
+                }
+            }
+            range = false;
+            if members.len() > self.limits.list_members {
+                return Err(Problem::new(
+                    Code::TooLarge,
+                    span,
+                    format!("a list of more than {} members", self.limits.list_members),
+                )
+                .help("let the application supply the list, or raise the limit `list_members`"));
+            }
+        }
+        Ok(members)
+    }
+
+    fn literal(&mut self, pair: &Pair<'_, Rule>) -> Parsed<Literal> {
+        let span = self.span(pair);
+        let token = pair.as_str();
+        match pair.as_rule() {
+            Rule::string => literal::string(token, span).map(Literal::String),
+            Rule::raw => Ok(Literal::String(literal::raw(token))),
+            Rule::boolean => Ok(Literal::Bool(token == "true")),
+            _ => literal::number(token, span),
+        }
+    }
+
+    // === expressions, from loosest to tightest ===
+
+    fn condition(&mut self, pair: Pair<'_, Rule>) -> Parsed<(Node, Span)> {
+        self.expression(&mut pair.into_inner().peekable())
+    }
+
+    fn expect_end(&mut self, node: Parsed<(Node, Span)>, span: Span) -> Parsed<Spanned<Condition>> {
+        let node = node?;
+        self.as_condition(node, span)
+    }
+
+    fn expression(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+        self.joined(row, Rule::or, Condition::Or, |b, row| {
+            b.joined(row, Rule::and, Condition::And, |b, row| b.negation(row))
+        })
+    }
+
+    /// A row of conditions joined by one operator.
+    fn joined(
+        &mut self,
+        row: &mut Row<'_>,
+        operator: Rule,
+        join: fn(Vec<Spanned<Condition>>) -> Condition,
+        mut part: impl FnMut(&mut Self, &mut Row<'_>) -> Parsed<(Node, Span)>,
+    ) -> Parsed<(Node, Span)> {
+        let first = part(self, row)?;
+        if !row.peek().is_some_and(|pair| pair.as_rule() == operator) {
+            return Ok(first);
+        }
+        let mut all = first.1;
+        let mut parts = Vec::new();
+        let mut next = first;
+        loop {
+            let span = next.1;
+            all = all.to(span);
+            // `(a || b) || c` is one row: the printer writes no parentheses that change nothing.
+            match (self.as_condition(next, span)?, operator) {
+                (Spanned { node: Condition::Or(inner), .. }, Rule::or)
+                | (Spanned { node: Condition::And(inner), .. }, Rule::and) => parts.extend(inner),
+                (other, _) => parts.push(other),
+            }
+            if row.next_if(|pair| pair.as_rule() == operator).is_none() {
+                return Ok((Node::Condition(join(parts)), all));
+            }
+            next = part(self, row)?;
+        }
+    }
+
+    fn negation(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+        let mut nots: Vec<Span> = Vec::new();
+        while let Some(not) = row.next_if(|pair| pair.as_rule() == Rule::not) {
+            nots.push(self.span(&not));
+        }
+        let (node, span) = self.comparison(row)?;
+        if nots.is_empty() {
+            return Ok((node, span));
+        }
+        let mut condition = self.as_condition((node, span), span)?;
+        while let Some(not) = nots.pop() {
+            let span = not.to(condition.span);
+            condition = Spanned::new(Condition::Not(Box::new(condition)), span);
+        }
+        Ok((Node::Condition(condition.node), condition.span))
+    }
+
+    fn comparison(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+        let is_comparison = |what| matches!(what, Rule::relation | Rule::in_ | Rule::not_in);
+        let (left, left_span) = self.remainder(row)?;
+        let Some(operator) = row.next_if(|pair| is_comparison(pair.as_rule())) else {
+            return Ok((left, left_span));
+        };
+        let operator_span = self.span(&operator);
+        let left = self.as_value((left, left_span), left_span)?;
+        let (right, right_span) = self.remainder(row)?;
+        let span = left_span.to(right_span);
+        let condition = if operator.as_rule() == Rule::relation {
+            let right = self.as_value((right, right_span), right_span)?;
+            let relation = Spanned::new(relation(&operator), operator_span);
+            Condition::Compare { left, relation, right }
+        } else {
+            let negated = operator.as_rule() == Rule::not_in;
+            let set = Spanned::new(self.as_set(right, right_span)?, right_span);
+            Condition::In { left, negated, set }
+        };
+        if let Some(chained) = row.peek().filter(|pair| is_comparison(pair.as_rule())) {
+            let found = chained.as_str();
+            return Err(Problem::new(Code::Syntax, self.span(chained), format!("`{found}` follows a comparison"))
+                .label("comparisons do not chain; join them with `&&`"));
+        }
+        Ok((Node::Condition(condition), span))
+    }
+
+    fn remainder(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+        let (mut node, mut span) = self.coalesce(row)?;
+        while let Some(operator) = row.next_if(|pair| pair.as_rule() == Rule::modulo) {
+            if let Node::Value(Value::Modulo(..)) = node {
+                return Err(Problem::new(Code::Syntax, self.span(&operator), "`%` follows `%`")
+                    .label("one remainder is all that can be asked for"));
+            }
+            let value = self.as_value((node, span), span)?;
+            let (divisor, at) = self.coalesce(row)?;
+            let Node::Value(Value::Literal(Literal::Int(divisor @ 1..))) = divisor else {
+                return Err(Problem::new(Code::TypeMismatch, at, "`%` needs a positive int on its right")
+                    .label("as in `int(cookie(uid)) % 100`"));
+            };
+            span = span.to(at);
+            node = Node::Value(Value::Modulo(Box::new(value), Spanned::new(divisor, at)));
+        }
+        Ok((node, span))
+    }
+
+    fn coalesce(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+        let (first, mut span) = self.operand(row)?;
+        if !row.peek().is_some_and(|pair| pair.as_rule() == Rule::coalesce) {
+            return Ok((first, span));
+        }
+        let mut sides = Vec::new();
+        let mut side = (first, span);
+        loop {
+            span = span.to(side.1);
+            let at = side.1;
+            match self.as_value(side, at)? {
+                Spanned { node: Value::Coalesce(inner), .. } => sides.extend(inner),
+                other => sides.push(other),
+            }
+            if row.next_if(|pair| pair.as_rule() == Rule::coalesce).is_none() {
+                return Ok((Node::Value(Value::Coalesce(sides)), span));
+            }
+            side = self.operand(row)?;
+        }
+    }
+
+    fn operand(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+        let Some(pair) = row.next() else {
+            let at = Span::new(self.text.len(), self.text.len());
+            return Err(Problem::new(Code::Syntax, at, "an operand is missing"));
+        };
+        let span = self.span(&pair);
+        let node = match pair.as_rule() {
+            Rule::not => {
+                return Err(Problem::new(Code::Syntax, span, "`!` stands inside a comparison")
+                    .label("negate the whole comparison: `!(a == b)`, or `a != b`"));
+            }
+            Rule::group => {
+                let mut inner = pair.into_inner().peekable();
+                inner.next();
+                // The span is the parentheses', so that a message can point at them.
+                return Ok((self.expression(&mut inner)?.0, span));
+            }
+            Rule::set => Node::Set(Set::Literal(self.members(pair)?)),
+            Rule::call => Node::Value(self.call(pair)?),
+            Rule::bare => match pair.as_str() {
+                "true" => Node::Value(Value::Literal(Literal::Bool(true))),
+                "false" => Node::Value(Value::Literal(Literal::Bool(false))),
+                word => Node::Value(Value::Field { name: Spanned::new(word.to_owned(), span), argument: None }),
+            },
+            _ => Node::Value(Value::Literal(self.literal(&pair)?)),
+        };
+        Ok((node, span))
+    }
+
+    fn call(&mut self, pair: Pair<'_, Rule>) -> Parsed<Value> {
+        let whole = self.span(&pair);
+        let mut inner = pair.into_inner().peekable();
+        let Some(name) = inner.next() else {
+            return Err(Problem::new(Code::Syntax, whole, "a name is missing"));
+        };
+        let name = Spanned::new(name.as_str().to_owned(), self.span(&name));
+        let function = Function::named(&name.node);
+        inner.next_if(|pair| pair.as_rule() == Rule::open);
+        let mut arguments: Vec<(Node, Span)> = Vec::new();
+        while inner.peek().is_some_and(|pair| !matches!(pair.as_rule(), Rule::close)) {
+            match inner.next_if(|pair| pair.as_rule() == Rule::argument) {
+                Some(argument) if function.is_none() || !RESERVED.contains(&argument.as_str()) => {
+                    let span = self.span(&argument);
+                    let name = Spanned::new(argument.as_str().to_owned(), span);
+                    arguments.push((Node::Value(Value::Field { name, argument: None }), span));
+                }
+                Some(argument) => {
+                    let literal = match argument.as_str() {
+                        "true" => Literal::Bool(true),
+                        "false" => Literal::Bool(false),
+                        word => {
+                            return Err(Problem::new(
+                                Code::Syntax,
+                                self.span(&argument),
+                                format!("expected a field or a literal, found `{word}`"),
+                            )
+                            .label("this word is reserved"));
+                        }
+                    };
+                    arguments.push((Node::Value(Value::Literal(literal)), self.span(&argument)));
+                }
+                None => arguments.push(self.expression(&mut inner)?),
+            }
+            inner.next_if(|pair| pair.as_rule() == Rule::comma);
+        }
+        if let Some(function) = function {
+            let arguments =
+                arguments.into_iter().map(|(node, span)| self.as_value((node, span), span)).collect::<Parsed<_>>()?;
+            return Ok(Value::Call { function: Spanned::new(function, name.span), arguments });
+        }
+        let text = |node| match node {
+            Node::Value(Value::Field { name, argument: None }) => Some(name.node),
+            Node::Value(Value::Literal(Literal::String(text))) => Some(text),
+            _ => None,
+        };
+        let count = arguments.len();
+        let mut arguments = arguments.into_iter();
+        match (count, arguments.next()) {
+            (1, Some((node, span))) => match text(node) {
+                Some(argument) => Ok(Value::Field { name, argument: Some(Spanned::new(argument, span)) }),
+                None => Err(self.not_a_field_name(&name, span)),
+            },
+            (0, _) => Err(Problem::new(Code::BadArgument, whole, format!("`{}()` has no argument", name.node))
+                .label("name what is meant, as in `header(x-canary)`; a field without argument has no parentheses")),
+            _ => Err(self.not_a_field_name(&name, whole)),
+        }
+    }
+
+    fn not_a_field_name(&self, name: &Spanned<String>, span: Span) -> Problem {
+        let functions = Function::ALL.iter().map(|(name, _)| *name);
+        let near = crate::diagnostic::nearest(&name.node, functions);
+        match near {
+            Some(near) => Problem::new(Code::UnknownField, name.span, format!("unknown function `{}`", name.node))
+                .did_you_mean(Some(near)),
+            None => Problem::new(Code::BadArgument, span, format!("`{}` takes one name", name.node))
+                .label("a field is read by a bare or quoted name, as in `header(x-canary)`")
+                .help("functions are `lower`, `len`, `int`, `version`, `exists` and `percent`"),
+        }
+    }
+
+    // === what a node must be ===
+
+    fn as_condition(&mut self, (node, _): (Node, Span), span: Span) -> Parsed<Spanned<Condition>> {
+        match node {
+            Node::Condition(condition) => Ok(Spanned::new(condition, span)),
+            Node::Value(value) => Ok(Spanned::new(Condition::Value(value), span)),
+            Node::Set(_) => Err(self.lonely_list(span)),
+        }
+    }
+
+    fn as_value(&mut self, (node, _): (Node, Span), span: Span) -> Parsed<Spanned<Value>> {
+        match node {
+            Node::Value(value) => Ok(Spanned::new(value, span)),
+            Node::Condition(_) => {
+                Err(Problem::new(Code::NotACondition, span, format!("{} is a condition, not a value", shown(span.of(self.text))))
+                    .label("conditions are joined with `&&` and `||`, not compared"))
+            }
+            Node::Set(_) => Err(self.lonely_list(span)),
+        }
+    }
+
+    fn as_set(&mut self, node: Node, span: Span) -> Parsed<Set> {
+        match node {
+            Node::Set(set) => Ok(set),
+            Node::Value(Value::Field { name, argument: None }) => Ok(Set::Named(name.node)),
+            Node::Value(Value::Literal(literal)) if !matches!(literal, Literal::Bool(_)) => {
+                let text = span.of(self.text);
+                Err(Problem::new(Code::TypeMismatch, span, "`in` needs a list on its right")
+                    .label(format!("one value is a list too: `[{text}]`")))
+            }
+            Node::Value(_) | Node::Condition(_) => {
+                Err(Problem::new(Code::TypeMismatch, span, "`in` needs a list on its right")
+                    .label("write `[…]` or the name of a list"))
+            }
+        }
+    }
+
+    fn lonely_list(&self, span: Span) -> Problem {
+        Problem::new(Code::TypeMismatch, span, "a list stands where none can be").label("lists follow `in` or `not in`")
+    }
+}
+
+fn relation(pair: &Pair<'_, Rule>) -> Relation {
+    match pair.as_str() {
+        "==" => Relation::Equal,
+        "!=" => Relation::Unequal,
+        "<" => Relation::Below,
+        "<=" => Relation::AtMost,
+        ">" => Relation::Above,
+        ">=" => Relation::AtLeast,
+        "starts_with" => Relation::StartsWith,
+        "ends_with" => Relation::EndsWith,
+        "contains" => Relation::Contains,
+        "under" => Relation::Under,
+        _ => Relation::Matches,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{Diagnostics, Source};
+
+    fn read(text: &str) -> Result<File, String> {
+        let mut problems = Problems::new(100);
+        let file = parse_file(text, &Limits::default(), &mut problems);
+        if problems.has_errors() {
+            return Err(Diagnostics::new(problems, &Source::named("rules"), text).to_string());
+        }
+        Ok(file)
+    }
+
+    const SHOP: &str = r#"
+# Shop traffic. The first route that matches decides.
+
+list beta   = ["1001", "1002", "1003"]
+list office = [10.0.0.0/8, 192.168.0.0/16, 2001:db8::/32]
+
+cluster prod = prod_a 50, prod_b 50 by cookie(uid)      # a logical cluster made of two
+
+route testers:  header(x-canary) == "always"                        => gray
+route staff:    cookie(uid) in beta || ip in office                 => gray
+route app:      version(header(x-app-version)) >= "2.3.0"
+                && host == "shop.example.com"                       => gray
+route checkout: path under "/checkout" => gray 5, prod 95 by cookie(uid)
+paused route sale: now >= "2026-11-27T00:00:00+08:00"               => gray
+shadow route next: percent(cookie(uid), "next-checkout") < 0.5      => gray
+default => prod
+"#;
+
+    #[test]
+    fn the_shop_is_read_and_printed() {
+        let file = read(SHOP).unwrap();
+        let text = crate::syntax::print::print(&file);
+        insta::assert_snapshot!(text, @"");
+        assert_eq!(read(&text).unwrap(), file);
+    }
+
+    #[test]
+    fn try_errors() {
+        for bad in ["route a: host = \"x\" => b", "route a: host == 'x' => b", "rout a: x => b", "route a host == \"x\" => b\ndefault prod",
+            "route a: (x => b\nroute c: y) => d", "route a: x && => b", "route a: a == b == c => d", "route a: x -> b", "list x = [1, 2", "deny x: y => 403", "route a: \"x => b",
+            "route in: x => b", "paused default => x", "route a: lowr(header(x)) == \"a\" => b", "route a: host == => b", "route a: x => b 5 6", "route a: (x && y) == 5 => b", "route a: x in 5 => b",
+            "route a: x ~ \"y\" => b", "route a: x startswith \"y\" => b", "route a: host == \nroute b: x => c", "default => x && y"] {
+            println!("{}\n", read(bad).unwrap_err());
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Tree to canonical text.
+//!
+//! One statement a line; a long one is broken before its operators. Parsing what was printed gives the same
+//! tree, comments included, and printing it again the same text.
+
+use std::fmt::{self, Display, Write as _};
+
+use super::ast::{Comment, Condition, File, Item, Literal, Member, Outcome, Set, State, Statement, Value};
+use super::is_bare;
+use crate::schema::decimal4;
+
+/// Longer lines are broken where they can be.
+const WIDTH: usize = 100;
+
+/// The canonical text of a file.
+pub(crate) fn print(file: &File) -> String {
+    let mut out = String::new();
+    for item in &file.items {
+        comments(&mut out, &item.above);
+        if item.blank_before {
+            out.push('\n');
+        }
+        out.push_str(&statement(&item.statement.node));
+        if let Some(comment) = &item.beside {
+            let _ = write!(out, " #{comment}");
+        }
+        out.push('\n');
+    }
+    comments(&mut out, &file.end);
+    out
+}
+
+fn comments(out: &mut String, comments: &[Comment]) {
+    for comment in comments {
+        if comment.blank_before {
+            out.push('\n');
+        }
+        let _ = writeln!(out, "#{}", comment.text);
+    }
+}
+
+/// A statement without a line end.
+pub(crate) fn statement(statement: &Statement) -> String {
+    match statement {
+        Statement::List(list) => {
+            let head = format!("list {} = ", Name(&list.name.node));
+            let line = format!("{head}{}", Members(&list.members));
+            if line.chars().count() <= WIDTH { line } else { format!("{head}{}", wrapped(&list.members)) }
+        }
+        Statement::Cluster(cluster) => format!("cluster {} = {}", Name(&cluster.name.node), cluster.outcome),
+        Statement::Default(outcome) => format!("default => {outcome}"),
+        Statement::Rule(rule) => {
+            let state = match rule.state {
+                State::Live => "",
+                State::Shadow => "shadow ",
+                State::Paused => "paused ",
+            };
+            let head = format!("{state}route {}:", Name(&rule.name.node));
+            let line = format!("{head} {} => {}", rule.condition.node, rule.outcome);
+            if line.chars().count() <= WIDTH {
+                return line;
+            }
+            let (parts, operator) = match &rule.condition.node {
+                Condition::Or(parts) => (parts.as_slice(), "||"),
+                Condition::And(parts) => (parts.as_slice(), "&&"),
+                _ => (std::slice::from_ref(&rule.condition), ""),
+            };
+            let mut out = head;
+            for (i, part) in parts.iter().enumerate() {
+                let inside = Inside(&part.node, operator == "&&");
+                let _ = if i == 0 { write!(out, " {inside}") } else { write!(out, "\n    {operator} {inside}") };
+            }
+            let _ = write!(out, "\n    => {}", rule.outcome);
+            out
+        }
+    }
+}
+
+fn wrapped(members: &[Member]) -> String {
+    let mut out = String::from("[");
+    let mut column = WIDTH;
+    for member in members {
+        let text = format!("{member},");
+        let length = text.chars().count() + 1;
+        if column + length > WIDTH {
+            out.push_str("\n   ");
+            column = 3;
+        }
+        let _ = write!(out, " {text}");
+        column += length;
+    }
+    out.push_str("\n]");
+    out
+}
+
+/// A name, in quotes where it needs them.
+pub(crate) struct Name<'a>(pub(crate) &'a str);
+
+/// A string in quotes.
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+
+struct Members<'a>(&'a [Member]);
+
+/// A condition within a row; a row of `||` within `&&` stands in parentheses.
+struct Inside<'a>(&'a Condition, bool);
+
+// === impl Display ===
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_bare(self.0) { f.write_str(self.0) } else { Quoted(self.0).fmt(f) }
+    }
+}
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                // Control characters, and those that turn the direction of writing or cannot be seen.
+                c if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') => {
+                    write!(f, "\\u{{{:x}}}", u32::from(c))?;
+                }
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+impl Display for Members<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('[')?;
+        separated(f, self.0, ", ")?;
+        f.write_char(']')
+    }
+}
+
+impl Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Member::One(one) => one.node.fmt(f),
+            Member::Range(from, to) => write!(f, "{}..{}", from.node, to.node),
+        }
+    }
+}
+
+impl Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Literal::String(s) => Quoted(s).fmt(f),
+            Literal::Int(i) => i.fmt(f),
+            Literal::Decimal(d) if d % 10_000 == 0 => write!(f, "{}.0", d / 10_000),
+            Literal::Decimal(d) => decimal4(*d).fmt(f),
+            Literal::Bool(b) => b.fmt(f),
+            Literal::Ip(ip) => ip.fmt(f),
+            Literal::Cidr(net) => net.fmt(f),
+        }
+    }
+}
+
+impl Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Literal(literal) => literal.fmt(f),
+            Value::Field { name, argument: None } => f.write_str(&name.node),
+            Value::Field { name, argument: Some(argument) } => {
+                let bare = super::is_word(&argument.node);
+                let argument = &argument.node;
+                if bare { write!(f, "{}({argument})", name.node) } else { write!(f, "{}({})", name.node, Quoted(argument)) }
+            }
+            Value::Call { function, arguments } => {
+                write!(f, "{}(", function.node.name())?;
+                separated(f, arguments.iter().map(|argument| &argument.node), ", ")?;
+                f.write_char(')')
+            }
+            Value::Coalesce(sides) => {
+                for (i, side) in sides.iter().enumerate() {
+                    let joint = if i > 0 { " ?? " } else { "" };
+                    // `%` binds looser than `??`.
+                    match &side.node {
+                        Value::Modulo(..) => write!(f, "{joint}({})", side.node)?,
+                        other => write!(f, "{joint}{other}")?,
+                    }
+                }
+                Ok(())
+            }
+            Value::Modulo(value, divisor) => write!(f, "{} % {}", value.node, divisor.node),
+        }
+    }
+}
+
+impl Display for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Set::Named(name) => f.write_str(name),
+            Set::Literal(members) => Members(members).fmt(f),
+        }
+    }
+}
+
+impl Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::Or(parts) => separated(f, parts.iter().map(|part| Inside(&part.node, false)), " || "),
+            Condition::And(parts) => separated(f, parts.iter().map(|part| Inside(&part.node, true)), " && "),
+            Condition::Not(inner) => match &inner.node {
+                inner @ (Condition::Value(_) | Condition::Not(_)) => write!(f, "!{inner}"),
+                inner => write!(f, "!({inner})"),
+            },
+            Condition::Value(value) => value.fmt(f),
+            Condition::Compare { left, relation, right } => {
+                write!(f, "{} {} {}", left.node, relation.node.symbol(), right.node)
+            }
+            Condition::In { left, negated, set } => {
+                let not = if *negated { "not " } else { "" };
+                write!(f, "{} {not}in {}", left.node, set.node)
+            }
+        }
+    }
+}
+
+impl Display for Inside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Inside(or @ Condition::Or(_), true) => write!(f, "({or})"),
+            Inside(other, _) => other.fmt(f),
+        }
+    }
+}
+
+impl Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, target) in self.targets.iter().enumerate() {
+            let joint = if i > 0 { ", " } else { "" };
+            write!(f, "{joint}{}", Name(&target.cluster.node))?;
+            if let Some(weight) = &target.weight {
+                write!(f, " {}", decimal4(weight.node))?;
+            }
+        }
+        match &self.key {
+            Some(key) => write!(f, " by {}", key.node),
+            None => Ok(()),
+        }
+    }
+}
+
+fn separated<T: Display>(
+    f: &mut fmt::Formatter<'_>,
+    items: impl IntoIterator<Item = T>,
+    separator: &str,
+) -> fmt::Result {
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            f.write_str(separator)?;
+        }
+        item.fmt(f)?;
+    }
+    Ok(())
+}
+
+/// Comments survive, so an item is printed with them.
+impl Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&statement(&self.statement.node))
+    }
+}
