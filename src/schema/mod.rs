@@ -1,10 +1,24 @@
 //! What a rule may mention: fields, types, values; the built-in HTTP fields read from a request.
+//!
+//! An application describes what is its own in a [`Schema`]; everything HTTP is there already. Each field is a
+//! set of [`Value`]s of one [`Type`], read from a [`RequestHead`] when a rule first asks for it.
 
+mod field;
+mod list;
+mod pattern;
 mod request;
 mod value;
+mod vocabulary;
 
 pub mod http;
 
+pub(crate) use field::{Arena, BuiltIn, Field, Input};
+pub use field::Values;
+pub use http::{ClientAddr, NetworkError, PeerAddr, Trusted, canonical_path};
+pub use list::{BadMember, List};
+pub(crate) use pattern::{Pattern, PatternError};
 pub use request::RequestHead;
 pub use value::{Time, Type, Value, Version};
 pub(crate) use value::decimal4;
+pub(crate) use vocabulary::Names;
+pub use vocabulary::Schema;

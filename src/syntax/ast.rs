@@ -18,6 +18,8 @@ pub(crate) struct File {
     pub(crate) items: Vec<Item>,
     /// Comments after the last statement.
     pub(crate) end: Vec<Comment>,
+    /// Names of lists and clusters, and `default`, whose statements were not understood.
+    pub(crate) broken: Vec<String>,
 }
 
 /// A statement with the comments that belong to it.

@@ -61,6 +61,10 @@ impl Expected {
 pub(super) fn unexpected(text: &str, at: usize, mut expected: Vec<Expected>) -> Problem {
     expected.sort_unstable();
     expected.dedup();
+    if expected.contains(&Expected::Operand) {
+        // The opening brackets are operands too.
+        expected.retain(|e| !matches!(e, Expected::Open | Expected::Bracket | Expected::Literal));
+    }
     let span = token_at(text, at);
     let found = span.of(text);
     let phrases: Vec<_> = expected.iter().map(|e| e.phrase()).collect();
@@ -134,7 +138,8 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
         "=" if wants(Expected::Colon) => "the name of a route is followed by `:`",
         ":" if wants(Expected::Equals) => "the name is followed by `=`",
         "=>" if wants(Expected::Colon) => "after the name stands `:` and a condition; `true` is one",
-        "=>" if wants(Expected::Operand) => "a condition is missing; `true` is one",
+        "=>" if wants(Expected::Operand) && before.ends_with(':') => "a condition is missing; `true` is one",
+        "=>" if wants(Expected::Operand) => "the operator before it has nothing on its right side",
         "in" | "under" | "matches" | "contains" if wants(Expected::Operand) => {
             "the operator has nothing on its left side"
         }
@@ -142,6 +147,8 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
         "*" | "+" | "/" => "there is no arithmetic but `%`",
         "" if wants(Expected::Close) => "a parenthesis is not closed",
         "" if wants(Expected::Unbracket) => "a bracket is not closed",
+        _ if wants(Expected::Colon) && !found.is_empty() => "the name of a route is followed by `:`",
+        _ if expected == [Expected::Arrow] && is_word(found) => "the outcome follows `=>`",
         _ if wants(Expected::Operator) && is_word(found) => {
             let near = nearest(found, ["starts_with", "ends_with", "contains", "under", "matches", "and", "or", "in", "not"]);
             return near.map(|near| format!("did you mean `{near}`?"));

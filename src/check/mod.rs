@@ -1,0 +1,16 @@
+//! Tree to meaning: names are found, types fit, and what is surely not meant is pointed at.
+//!
+//! ```text
+//! ast::File ──resolve──▶ Rules (typed) ──lint──▶ warnings
+//!                          │
+//!                          ├─▶ compile: what runs
+//!                          └─▶ reference: the law, slow and obvious
+//! ```
+
+mod coerce;
+mod lint;
+pub(crate) mod reference;
+mod resolve;
+pub(crate) mod typed;
+
+pub(crate) use resolve::{resolve_condition, resolve_file};

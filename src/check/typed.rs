@@ -1,0 +1,228 @@
+//! The typed rules: every name found, every literal read, every type checked.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::diagnostic::Span;
+use crate::schema::{Field, List, Pattern, Type, Value};
+use crate::split::Split;
+pub(crate) use crate::syntax::ast::State;
+
+/// A whole rule set.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    /// The clusters that the application declared; targets are indices.
+    pub(crate) clusters: Vec<Arc<str>>,
+    /// The clusters made of others, in text order; none contains itself.
+    pub(crate) logical: Vec<Logical>,
+    /// In text order.
+    pub(crate) routes: Vec<Route>,
+    pub(crate) default: Outcome,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Logical {
+    pub(crate) name: Arc<str>,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(crate) name: Arc<str>,
+    pub(crate) state: State,
+    pub(crate) condition: Condition,
+    pub(crate) outcome: Outcome,
+    pub(crate) name_span: Span,
+    pub(crate) condition_span: Span,
+}
+
+/// One target, or several with a split; never none.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) targets: Vec<Target>,
+    /// Present when there is more than one target.
+    pub(crate) deal: Option<Deal>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// An index into the declared clusters.
+    Cluster(u32),
+    /// An index into the logical clusters.
+    Logical(u32),
+}
+
+/// How one of several targets is chosen.
+#[derive(Debug, Clone)]
+pub(crate) struct Deal {
+    pub(crate) split: Split,
+    pub(crate) seed: u64,
+    /// `None`: by chance.
+    pub(crate) key: Option<Expr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Condition {
+    Constant(bool),
+    Not(Box<Condition>),
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Test(Test),
+}
+
+/// One comparison: true when some value of `expr` satisfies it, then turned round if `negated`.
+#[derive(Debug, Clone)]
+pub(crate) struct Test {
+    pub(crate) expr: Expr,
+    pub(crate) predicate: Predicate,
+    /// `!=` and `not in`.
+    pub(crate) negated: bool,
+    /// The comparison as it stands in the text.
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Predicate {
+    /// A bool value that is true.
+    IsTrue,
+    Compare(Order, Value<'static>),
+    /// Some value of one side against some value of the other.
+    CompareTo(Order, Expr),
+    In(Set),
+    StartsWith(Box<[u8]>),
+    EndsWith(Box<[u8]>),
+    Contains(Box<[u8]>),
+    PathUnder(Box<[u8]>),
+    HostUnder(Box<[u8]>),
+    Matches(Pattern),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Order {
+    Equal,
+    Below,
+    AtMost,
+    Above,
+    AtLeast,
+}
+
+/// The right side of `in`, with its type.
+#[derive(Debug, Clone)]
+pub(crate) enum Set {
+    /// Inclusive ranges, as they are written; shared by all that name one list.
+    Members(Type, Arc<[(Value<'static>, Value<'static>)]>),
+    /// From the application.
+    Supplied(List),
+}
+
+/// A value to be had from a request: a set of zero or more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Expr {
+    Literal(Value<'static>),
+    Field(Field),
+    Lower(Box<Expr>),
+    Len(Box<Expr>),
+    Int(Box<Expr>),
+    Version(Box<Expr>),
+    Exists(Box<Expr>),
+    Percent(Box<Expr>, u64),
+    /// Two sides or more.
+    Coalesce(Vec<Expr>),
+    /// The divisor is positive.
+    Modulo(Box<Expr>, i64),
+}
+
+// === impl Order ===
+
+impl Order {
+    pub(crate) fn holds(self, ordering: std::cmp::Ordering) -> bool {
+        match self {
+            Order::Equal => ordering.is_eq(),
+            Order::Below => ordering.is_lt(),
+            Order::AtMost => ordering.is_le(),
+            Order::Above => ordering.is_gt(),
+            Order::AtLeast => ordering.is_ge(),
+        }
+    }
+
+    /// The same with the sides changed.
+    pub(crate) fn turned(self) -> Self {
+        match self {
+            Order::Equal => Order::Equal,
+            Order::Below => Order::Above,
+            Order::AtMost => Order::AtLeast,
+            Order::Above => Order::Below,
+            Order::AtLeast => Order::AtMost,
+        }
+    }
+}
+
+// === equality: where it stands does not matter ===
+
+impl PartialEq for Test {
+    fn eq(&self, other: &Self) -> bool {
+        self.negated == other.negated && self.expr == other.expr && self.predicate == other.predicate
+    }
+}
+
+impl Eq for Test {}
+
+impl Hash for Test {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.negated, &self.expr, &self.predicate).hash(state);
+    }
+}
+
+impl PartialEq for Set {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Set::Members(t, a), Set::Members(u, b)) => t == u && (Arc::ptr_eq(a, b) || a == b),
+            (Set::Supplied(a), Set::Supplied(b)) => a.is_same(b),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Set {}
+
+impl Hash for Set {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            // A few members tell most lists apart; a long one is not walked for each mention.
+            Set::Members(ty, members) => {
+                (ty, members.len()).hash(state);
+                members.iter().take(4).for_each(|member| member.hash(state));
+            }
+            Set::Supplied(list) => list.len().hash(state),
+        }
+    }
+}
+
+// === impl Expr ===
+
+impl Expr {
+    pub(crate) fn ty(&self) -> Type {
+        match self {
+            Expr::Literal(value) => value.ty(),
+            Expr::Field(field) => field.ty(),
+            Expr::Lower(_) => Type::String,
+            Expr::Len(_) | Expr::Int(_) | Expr::Modulo(..) => Type::Int,
+            Expr::Version(_) => Type::Version,
+            Expr::Exists(_) => Type::Bool,
+            Expr::Percent(..) => Type::Percent,
+            Expr::Coalesce(sides) => sides.first().map_or(Type::String, Expr::ty),
+        }
+    }
+
+    /// Whether a request has at most one value of it, whatever it is.
+    pub(crate) fn is_single(&self) -> bool {
+        match self {
+            Expr::Literal(_) | Expr::Exists(_) | Expr::Percent(..) => true,
+            Expr::Field(field) => field.is_single(),
+            Expr::Lower(of) | Expr::Len(of) | Expr::Int(of) | Expr::Version(of) | Expr::Modulo(of, _) => {
+                of.is_single()
+            }
+            Expr::Coalesce(sides) => sides.iter().all(Expr::is_single),
+        }
+    }
+}

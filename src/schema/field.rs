@@ -1,0 +1,230 @@
+//! Fields, and how their values are read from a request.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use ::http::HeaderName;
+use ::http::header::InvalidHeaderName;
+use smallvec::SmallVec;
+
+use super::http::{self, ClientAddr};
+use super::{RequestHead, Time, Type, Value};
+
+/// Everything a decision may look at, besides chance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Input<'r> {
+    pub(crate) head: RequestHead<'r>,
+    pub(crate) now: Time,
+    pub(crate) client: &'r ClientAddr,
+}
+
+/// The values of many fields, one after the other. A typical rule set never leaves the inline part.
+pub(crate) type Arena<'r> = SmallVec<[Value<'r>; 24]>;
+
+/// Where a field of the application puts its values.
+#[derive(Debug)]
+pub struct Values<'a, 'r> {
+    ty: Type,
+    arena: &'a mut Arena<'r>,
+}
+
+/// A field with its argument: what to read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Field {
+    Method,
+    Scheme,
+    Host,
+    Port,
+    Path,
+    RawPath,
+    RawQuery,
+    Query(Box<[u8]>),
+    Header(HeaderName),
+    Cookie(Box<[u8]>),
+    Ip,
+    Now,
+    Custom(Custom, Option<Box<str>>),
+}
+
+/// A field that the application registered.
+#[derive(Clone)]
+pub(crate) struct Custom(Arc<Registered>);
+
+pub(crate) struct Registered {
+    pub(crate) name: String,
+    pub(crate) ty: Type,
+    pub(crate) keyed: bool,
+    read: Box<Read>,
+}
+
+pub(crate) type Read = dyn for<'r> Fn(RequestHead<'r>, &str, &mut Values<'_, 'r>) + Send + Sync;
+
+/// A built-in field by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BuiltIn {
+    pub(crate) name: &'static str,
+    pub(crate) keyed: bool,
+}
+
+// === impl BuiltIn ===
+
+impl BuiltIn {
+    pub(crate) const ALL: &'static [BuiltIn] = &[
+        BuiltIn { name: "method", keyed: false },
+        BuiltIn { name: "scheme", keyed: false },
+        BuiltIn { name: "host", keyed: false },
+        BuiltIn { name: "port", keyed: false },
+        BuiltIn { name: "path", keyed: false },
+        BuiltIn { name: "raw_path", keyed: false },
+        BuiltIn { name: "raw_query", keyed: false },
+        BuiltIn { name: "query", keyed: true },
+        BuiltIn { name: "header", keyed: true },
+        BuiltIn { name: "cookie", keyed: true },
+        BuiltIn { name: "ip", keyed: false },
+        BuiltIn { name: "now", keyed: false },
+    ];
+
+    pub(crate) fn named(name: &str) -> Option<BuiltIn> {
+        Self::ALL.iter().find(|field| field.name == name).copied()
+    }
+
+    /// The field with its argument, which matters to the keyed ones only.
+    pub(crate) fn with(self, argument: &str) -> Result<Field, InvalidHeaderName> {
+        Ok(match self.name {
+            "method" => Field::Method,
+            "scheme" => Field::Scheme,
+            "host" => Field::Host,
+            "port" => Field::Port,
+            "path" => Field::Path,
+            "raw_path" => Field::RawPath,
+            "raw_query" => Field::RawQuery,
+            "query" => Field::Query(argument.as_bytes().into()),
+            "header" => Field::Header(HeaderName::from_bytes(argument.as_bytes())?),
+            "cookie" => Field::Cookie(argument.as_bytes().into()),
+            "ip" => Field::Ip,
+            _ => Field::Now,
+        })
+    }
+}
+
+// === impl Field ===
+
+impl Field {
+    pub(crate) fn ty(&self) -> Type {
+        match self {
+            Field::Port => Type::Int,
+            Field::Ip => Type::Ip,
+            Field::Now => Type::Time,
+            Field::Custom(custom, _) => custom.0.ty,
+            _ => Type::String,
+        }
+    }
+
+    /// Whether a request has at most one value, whatever it is.
+    pub(crate) fn is_single(&self) -> bool {
+        !matches!(self, Field::Query(_) | Field::Header(_) | Field::Cookie(_) | Field::Custom(..))
+    }
+
+    /// Adds the values that the field has in this request, in their order.
+    pub(crate) fn read<'r>(&self, input: &Input<'r>, arena: &mut Arena<'r>) {
+        let head = input.head;
+        match self {
+            Field::Method => arena.push(head.method.as_str().into()),
+            Field::Scheme => arena.extend(head.uri.scheme_str().map(Value::from)),
+            Field::Host => arena.extend(http::host(head).map(Value::String)),
+            Field::Port => arena.extend(http::port(head).map(Value::Int)),
+            Field::Path => arena.extend(raw_path(head).map(|raw| Value::String(http::canonical_path(raw)))),
+            Field::RawPath => arena.extend(raw_path(head).map(Value::bytes)),
+            Field::RawQuery => arena.extend(head.uri.query().map(Value::from)),
+            Field::Query(name) => {
+                let query = head.uri.query().unwrap_or("").as_bytes();
+                arena.extend(http::query_values(query, name).map(Value::String));
+            }
+            Field::Header(name) => {
+                arena.extend(head.headers.get_all(name).iter().map(|value| Value::bytes(value.as_bytes())));
+            }
+            Field::Cookie(name) => arena.extend(http::cookie_values(head.headers, name).map(Value::bytes)),
+            Field::Ip => arena.extend(input.client.resolve(head).map(Value::ip)),
+            Field::Now => arena.push(Value::Time(input.now)),
+            Field::Custom(custom, argument) => {
+                let mut values = Values { ty: custom.0.ty, arena };
+                (custom.0.read)(head, argument.as_deref().unwrap_or(""), &mut values);
+            }
+        }
+    }
+}
+
+/// The path as it was received; `CONNECT` has none.
+fn raw_path(head: RequestHead<'_>) -> Option<&[u8]> {
+    Some(head.uri.path().as_bytes()).filter(|path| !path.is_empty())
+}
+
+// === impl Values ===
+
+impl<'r> Values<'_, 'r> {
+    /// Adds a value. One of another type than the field was registered with is left out.
+    pub fn push(&mut self, value: impl Into<Value<'r>>) {
+        let value = value.into();
+        if value.ty() == self.ty {
+            self.arena.push(value);
+        }
+    }
+}
+
+// === impl Custom ===
+
+impl Custom {
+    pub(crate) fn new(name: String, ty: Type, keyed: bool, read: Box<Read>) -> Self {
+        Custom(Arc::new(Registered { name, ty, keyed, read }))
+    }
+
+    pub(crate) fn registered(&self) -> &Registered {
+        &self.0
+    }
+}
+
+impl PartialEq for Custom {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Custom {}
+
+impl Hash for Custom {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+impl fmt::Debug for Custom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.name)
+    }
+}
+
+/// As it is written in a rule.
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keyed = |f: &mut fmt::Formatter<'_>, name: &str, argument: &[u8]| {
+            write!(f, "{name}({})", argument.escape_ascii())
+        };
+        match self {
+            Field::Method => f.write_str("method"),
+            Field::Scheme => f.write_str("scheme"),
+            Field::Host => f.write_str("host"),
+            Field::Port => f.write_str("port"),
+            Field::Path => f.write_str("path"),
+            Field::RawPath => f.write_str("raw_path"),
+            Field::RawQuery => f.write_str("raw_query"),
+            Field::Query(name) => keyed(f, "query", name),
+            Field::Header(name) => keyed(f, "header", name.as_str().as_bytes()),
+            Field::Cookie(name) => keyed(f, "cookie", name),
+            Field::Ip => f.write_str("ip"),
+            Field::Now => f.write_str("now"),
+            Field::Custom(custom, None) => f.write_str(&custom.0.name),
+            Field::Custom(custom, Some(argument)) => keyed(f, &custom.0.name, argument.as_bytes()),
+        }
+    }
+}
