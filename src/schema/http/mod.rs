@@ -4,6 +4,7 @@
 //! linear in what the request holds, refuses nothing and never panics; what cannot be read is absent. What
 //! needs no decoding is borrowed from the request, and then nothing is allocated.
 
+pub(crate) mod authority;
 mod escape;
 pub(crate) mod path;
 mod word;
