@@ -7,6 +7,7 @@
 pub(crate) mod authority;
 mod escape;
 pub(crate) mod path;
+pub(crate) mod query;
 mod word;
 
 pub use path::canonical as canonical_path;
