@@ -5,6 +5,7 @@
 //! needs no decoding is borrowed from the request, and then nothing is allocated.
 
 pub(crate) mod authority;
+pub(crate) mod cookie;
 mod escape;
 pub(crate) mod path;
 pub(crate) mod query;
