@@ -5,7 +5,7 @@ mod value;
 
 pub mod http;
 
-pub use self::http::canonical_path;
+pub use self::http::{ClientAddr, NetworkError, PeerAddr, Trusted, canonical_path};
 pub use request::RequestHead;
 pub(crate) use value::decimal4;
 pub use value::{Time, Type, Value, Version};
