@@ -1,6 +1,7 @@
 #![allow(dead_code, unused_imports)]
 //! Split HTTP traffic by rules written as text.
 
+mod check;
 pub mod diagnostic;
 mod limits;
 pub mod schema;

@@ -4,11 +4,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use ::http::HeaderName;
+use ::http::{HeaderName, Method};
 use ::http::header::InvalidHeaderName;
 use smallvec::SmallVec;
 
-use super::http::{self, ClientAddr};
+use super::http::{self, ClientAddr, CookieName};
 use super::{RequestHead, Time, Type, Value};
 
 /// Everything a decision may look at, besides chance.
@@ -41,7 +41,7 @@ pub(crate) enum Field {
     RawQuery,
     Query(Box<[u8]>),
     Header(HeaderName),
-    Cookie(Box<[u8]>),
+    Cookie(CookieName),
     Ip,
     Now,
     Custom(Custom, Option<Box<str>>),
@@ -101,7 +101,7 @@ impl BuiltIn {
             "raw_query" => Field::RawQuery,
             "query" => Field::Query(argument.as_bytes().into()),
             "header" => Field::Header(HeaderName::from_bytes(argument.as_bytes())?),
-            "cookie" => Field::Cookie(argument.as_bytes().into()),
+            "cookie" => Field::Cookie(CookieName::new(argument.as_bytes())),
             "ip" => Field::Ip,
             _ => Field::Now,
         })
@@ -144,7 +144,7 @@ impl Field {
             Field::Header(name) => {
                 arena.extend(head.headers.get_all(name).iter().map(|value| Value::bytes(value.as_bytes())));
             }
-            Field::Cookie(name) => arena.extend(http::cookie_values(head.headers, name).map(Value::bytes)),
+            Field::Cookie(name) => arena.extend(name.values(head.headers).map(Value::bytes)),
             Field::Ip => arena.extend(input.client.resolve(head).map(Value::ip)),
             Field::Now => arena.push(Value::Time(input.now)),
             Field::Custom(custom, argument) => {
@@ -157,7 +157,7 @@ impl Field {
 
 /// The path as it was received; `CONNECT` has none.
 fn raw_path(head: RequestHead<'_>) -> Option<&[u8]> {
-    Some(head.uri.path().as_bytes()).filter(|path| !path.is_empty())
+    Some(head.uri.path().as_bytes()).filter(|path| !path.is_empty() && head.method != Method::CONNECT)
 }
 
 // === impl Values ===
@@ -220,7 +220,7 @@ impl fmt::Display for Field {
             Field::RawQuery => f.write_str("raw_query"),
             Field::Query(name) => keyed(f, "query", name),
             Field::Header(name) => keyed(f, "header", name.as_str().as_bytes()),
-            Field::Cookie(name) => keyed(f, "cookie", name),
+            Field::Cookie(name) => keyed(f, "cookie", name.text()),
             Field::Ip => f.write_str("ip"),
             Field::Now => f.write_str("now"),
             Field::Custom(custom, None) => f.write_str(&custom.0.name),

@@ -1,0 +1,484 @@
+//! What is understood but surely not meant.
+//!
+//! Three questions, none of them answered by guessing: can this literal ever be equal, can this condition ever be
+//! true, and is every request that it takes already taken by an earlier route?
+
+use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::Entry;
+
+use super::typed::{Condition, Expr, Order, Predicate, Route, Rules, Set, State, Test};
+use crate::diagnostic::{Code, Problem, Problems, Span};
+use crate::schema::{Field, Value, canonical_path};
+use crate::syntax::ast::Member;
+
+/// How many pairs of routes, and members of their lists, are compared for one route covering another, besides
+/// those whose conditions are equal. Beyond this a rule set is too long to find them all in a moment.
+const PAIRS: usize = 1_000_000;
+/// A member of a list: both ends included.
+type Range = (Value<'static>, Value<'static>);
+/// How many parts of one condition are compared with each other.
+const PARTS: usize = 64;
+
+/// Lints the rules as a whole.
+pub(super) fn rules(rules: &Rules, problems: &mut Problems) {
+    for route in &rules.routes {
+        condition(&route.condition, route.condition_span, problems);
+    }
+    unreached(&rules.routes, problems);
+}
+
+/// Lints one condition.
+pub(super) fn condition(condition: &Condition, span: Span, problems: &mut Problems) {
+    if truth(condition) == Some(false) {
+        problems.push(
+            Problem::new(Code::NeverMatches, span, "this condition is never true")
+                .label("no request can satisfy it"),
+        );
+    }
+}
+
+// === members ===
+
+/// Members that add nothing. `ranges` are the members' values, in the same order.
+pub(super) fn duplicate_members(
+    members: &[Member],
+    ranges: &[(Value<'static>, Value<'static>)],
+    problems: &mut Problems,
+) {
+    let mut seen: HashMap<&(Value<'static>, Value<'static>), usize> = HashMap::new();
+    let mut note = |at: usize, first: usize, what: &str, label: &str| {
+        if let Some((member, first)) = members.get(at).zip(members.get(first)) {
+            problems.push(
+                Problem::new(Code::DuplicateMember, member.span(), what)
+                    .label(label)
+                    .related(first.span(), "the first stands"),
+            );
+        }
+    };
+    let mut single = Vec::with_capacity(ranges.len());
+    for (at, range) in ranges.iter().enumerate() {
+        match seen.entry(range) {
+            Entry::Occupied(first) => note(at, *first.get(), "a member stands twice", "delete one"),
+            Entry::Vacant(entry) => {
+                entry.insert(at);
+                single.push(at);
+            }
+        }
+    }
+    // Sorted by start, longest first: whatever lies within an earlier range comes after it.
+    let key = |at: &usize| ranges.get(*at).and_then(|(from, to)| ordinal(from).zip(ordinal(to)));
+    let mut ordered: Vec<_> = single.iter().filter_map(|at| key(at).map(|key| (key, *at))).collect();
+    ordered.sort_by(|((a, a_end), _), ((b, b_end), _)| a.cmp(b).then(b_end.cmp(a_end)));
+    let mut widest: Option<(Ordinal<'_>, usize)> = None;
+    for ((_, end), at) in ordered {
+        match &widest {
+            Some((reach, first)) if end <= *reach => {
+                note(at, *first, "a member lies within another", "delete it, or the wider one");
+            }
+            _ => widest = Some((end, at)),
+        }
+    }
+}
+
+/// Where a value of a type with order stands; addresses of the two families never overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ordinal<'v> {
+    Int(i64),
+    Ip(std::net::IpAddr),
+    Version(&'v crate::schema::Version),
+    Time(crate::schema::Time),
+}
+
+fn ordinal<'v>(value: &'v Value<'_>) -> Option<Ordinal<'v>> {
+    match value {
+        Value::Int(i) => Some(Ordinal::Int(*i)),
+        Value::Ip(ip) => Some(Ordinal::Ip(*ip)),
+        Value::Version(version) => Some(Ordinal::Version(version)),
+        Value::Time(time) => Some(Ordinal::Time(*time)),
+        _ => None,
+    }
+}
+
+// === literals ===
+
+/// Why no request has this value, and what to write instead.
+pub(super) fn impossible(expr: &Expr, value: &Value<'_>) -> Option<(String, Option<String>)> {
+    match (expr, value) {
+        (Expr::Len(_), Value::Int(..=-1)) => Some(("a length is never negative".into(), None)),
+        (Expr::Modulo(_, divisor), Value::Int(i)) if !(0..*divisor).contains(i) => {
+            Some((format!("a remainder of {divisor} is never {i}"), Some(format!("it goes from 0 to {}", divisor - 1))))
+        }
+        (Expr::Field(Field::Port), Value::Int(i)) if !(0..=65_535).contains(i) => {
+            Some((format!("a port is never {i}"), Some("ports go from 0 to 65535".into())))
+        }
+        (Expr::Percent(..), Value::Percent(1_000_000)) => {
+            Some(("a percentage of a key is never 100".into(), Some("it is below 100; ask `< 100`".into())))
+        }
+        (expr, Value::String(text)) => impossible_text(expr, text, Whole::Yes),
+        _ => None,
+    }
+}
+
+/// As [`impossible`], for the literals of `starts_with`, `ends_with`, `contains` and `under`.
+pub(super) fn impossible_part(expr: &Expr, predicate: &Predicate) -> Option<(String, Option<String>)> {
+    match predicate {
+        Predicate::StartsWith(text) => impossible_text(expr, text, Whole::Start),
+        Predicate::EndsWith(text) | Predicate::Contains(text) => impossible_text(expr, text, Whole::No),
+        Predicate::PathUnder(root) => {
+            let root = if root.len() > 1 { root.strip_suffix(b"/").unwrap_or(root) } else { root };
+            impossible_text(expr, root, Whole::Yes)
+        }
+        Predicate::HostUnder(domain) => match domain.strip_prefix(b".") {
+            Some(rest) => Some((
+                "a host name has no part before its first dot that is empty".into(),
+                Some(format!("`under` takes in the subdomains already: \"{}\"", String::from_utf8_lossy(rest))),
+            )),
+            None => impossible_text(expr, domain.strip_suffix(b".").unwrap_or(domain), Whole::Yes),
+        },
+        _ => None,
+    }
+}
+
+/// How much of a value the literal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    Start,
+    No,
+}
+
+fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Option<String>)> {
+    let upper = text.iter().any(u8::is_ascii_uppercase);
+    let lower = || String::from_utf8_lossy(&text.to_ascii_lowercase()).into_owned();
+    let say = |reason: &str, instead: Option<String>| Some((reason.to_owned(), instead.map(|i| format!("write \"{i}\""))));
+    match expr {
+        Expr::Lower(_) if upper => say("`lower(…)` has no upper-case letters", Some(lower())),
+        Expr::Field(Field::Host) if upper => say("`host` has no upper-case letters", Some(lower())),
+        Expr::Field(Field::Host) if whole == Whole::Yes && text.is_empty() => {
+            Some(("`host` is never empty text".into(), Some("ask `!exists(host)`".into())))
+        }
+        Expr::Field(Field::Host) if whole == Whole::Yes && text.ends_with(b".") => {
+            say("`host` has no dot at its end", Some(lower().trim_end_matches('.').to_owned()))
+        }
+        Expr::Field(Field::Host) if text.contains(&b':') && !text.contains(&b'[') && whole == Whole::Yes => {
+            Some(("`host` has no port".into(), Some("ask `port` as well".into())))
+        }
+        Expr::Field(Field::Path) if whole == Whole::Yes && text != b"*" => {
+            let canonical = canonical_path(text);
+            if *canonical == *text && !text.is_empty() {
+                return None;
+            }
+            let instead = if text.is_empty() { "/".into() } else { String::from_utf8_lossy(&canonical).into_owned() };
+            say("`path` is canonical and never this", Some(instead))
+        }
+        Expr::Field(Field::Path) if whole == Whole::Start && !text.is_empty() && !text.starts_with(b"/") && text != b"*" => {
+            say("`path` starts with `/`", Some(format!("/{}", String::from_utf8_lossy(text))))
+        }
+        Expr::Field(Field::Path) if text.windows(2).any(|two| two == b"//") => {
+            Some(("`path` is canonical: no two `/` follow each other".into(), Some("`raw_path` is as received".into())))
+        }
+        Expr::Field(Field::Path) if text.contains(&b'?') || text.contains(&b'#') => {
+            Some(("`path` ends before `?` and `#`".into(), Some("a parameter is `query(NAME)`".into())))
+        }
+        Expr::Field(Field::RawPath) if text.contains(&b'?') => {
+            Some(("`raw_path` ends before `?`".into(), Some("a parameter is `query(NAME)`".into())))
+        }
+        Expr::Field(Field::RawQuery) if whole == Whole::Start && text.starts_with(b"?") => {
+            Some(("`raw_query` starts behind `?`".into(), None))
+        }
+        Expr::Field(Field::Method) if whole == Whole::Yes => {
+            const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+            let meant = METHODS.iter().find(|m| m.as_bytes().eq_ignore_ascii_case(text) && m.as_bytes() != text)?;
+            say("methods are written in upper case", Some((*meant).to_owned()))
+        }
+        Expr::Field(Field::Scheme) if upper => say("a scheme is lower case", Some(lower())),
+        Expr::Field(Field::Cookie(_)) if text.contains(&b';') => Some(("a cookie's value has no `;`".into(), None)),
+        Expr::Field(Field::Cookie(_)) if whole == Whole::Yes && text.trim_ascii() != text => {
+            say("a cookie's value has no white space around it", Some(String::from_utf8_lossy(text.trim_ascii()).into_owned()))
+        }
+        Expr::Field(Field::Header(_) | Field::Cookie(_)) if text.iter().any(|b| (*b < b' ' && *b != b'\t') || *b == 127) => {
+            Some(("a header has no control characters".into(), None))
+        }
+        _ => None,
+    }
+}
+
+// === truth ===
+
+/// Whether a condition is the same for every request; `None` when that is not certain.
+pub(super) fn truth(condition: &Condition) -> Option<bool> {
+    match condition {
+        Condition::Constant(constant) => Some(*constant),
+        Condition::Not(inner) => truth(inner).map(|truth| !truth),
+        Condition::Test(test) => (never_satisfied(test)).then_some(test.negated),
+        Condition::All(parts) => {
+            let truths: Vec<_> = parts.iter().map(truth).collect();
+            if truths.contains(&Some(false)) || contradict(parts) {
+                Some(false)
+            } else if truths.iter().all(|truth| *truth == Some(true)) {
+                Some(true)
+            } else {
+                None
+            }
+        }
+        Condition::Any(parts) => {
+            let truths: Vec<_> = parts.iter().map(truth).collect();
+            if truths.contains(&Some(true)) {
+                Some(true)
+            } else if truths.iter().all(|truth| *truth == Some(false)) {
+                Some(false)
+            } else {
+                None
+            }
+        }
+    }
+}
+
+/// Whether no value can satisfy the predicate.
+fn never_satisfied(test: &Test) -> bool {
+    match &test.predicate {
+        Predicate::In(Set::Members(_, members)) => {
+            members.is_empty()
+                || (members.len() <= PARTS
+                    && members.iter().all(|(from, to)| from == to && impossible(&test.expr, from).is_some()))
+        }
+        Predicate::In(Set::Supplied(_)) | Predicate::IsTrue | Predicate::CompareTo(..) | Predicate::Matches(_) => false,
+        Predicate::Compare(Order::Equal, value) => impossible(&test.expr, value).is_some(),
+        Predicate::Compare(order, value) => {
+            let (least, most) = bounds(&test.expr);
+            let Some(value) = number(value) else { return false };
+            match order {
+                Order::Below => value <= least,
+                Order::AtMost => value < least,
+                Order::Above => value >= most,
+                Order::AtLeast => value > most,
+                Order::Equal => false,
+            }
+        }
+        part => impossible_part(&test.expr, part).is_some(),
+    }
+}
+
+/// The smallest and the largest number that an expression can be.
+fn bounds(expr: &Expr) -> (i64, i64) {
+    match expr {
+        Expr::Percent(..) => (0, 999_999),
+        Expr::Len(_) => (0, i64::MAX),
+        Expr::Modulo(_, divisor) => (0, divisor - 1),
+        Expr::Field(Field::Port) => (0, 65_535),
+        _ => (i64::MIN, i64::MAX),
+    }
+}
+
+fn number(value: &Value<'_>) -> Option<i64> {
+    match value {
+        Value::Int(i) => Some(*i),
+        Value::Percent(p) => Some(i64::from(*p)),
+        _ => None,
+    }
+}
+
+/// Whether two parts of a row of `&&` cannot both be true.
+fn contradict(parts: &[Condition]) -> bool {
+    let parts = parts.get(..parts.len().min(PARTS)).unwrap_or(parts);
+    parts.iter().enumerate().any(|(i, a)| {
+        parts.iter().skip(i + 1).any(|b| match (a, b) {
+            (Condition::Test(a), Condition::Test(b)) if a.expr == b.expr => {
+                (a.predicate == b.predicate && a.negated != b.negated)
+                    || (!a.negated && !b.negated && a.expr.is_single() && apart(&a.predicate, &b.predicate))
+            }
+            (Condition::Not(a), b) | (b, Condition::Not(a)) => **a == *b,
+            _ => false,
+        })
+    })
+}
+
+/// Whether no single value satisfies both.
+fn apart(a: &Predicate, b: &Predicate) -> bool {
+    match (a, b) {
+        (Predicate::Compare(Order::Equal, a), Predicate::Compare(Order::Equal, b)) => a != b,
+        (Predicate::Compare(Order::Equal, value), Predicate::In(Set::Members(_, members)))
+        | (Predicate::In(Set::Members(_, members)), Predicate::Compare(Order::Equal, value)) => {
+            members.len() <= PARTS && !members.iter().any(|(from, to)| within(value, from, to))
+        }
+        (Predicate::Compare(a, low), Predicate::Compare(b, high)) => {
+            let Some((low, high)) = number(low).zip(number(high)) else { return false };
+            match (a, b) {
+                (Order::Above | Order::AtLeast, Order::Below | Order::AtMost) => empty_between(*a, low, *b, high),
+                (Order::Below | Order::AtMost, Order::Above | Order::AtLeast) => empty_between(*b, high, *a, low),
+                (Order::Equal, order) => !order.holds(low.cmp(&high)),
+                (order, Order::Equal) => !order.holds(high.cmp(&low)),
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+/// Whether no whole number is above `low` and below `high`.
+fn empty_between(above: Order, low: i64, below: Order, high: i64) -> bool {
+    let least = if above == Order::Above { low.checked_add(1) } else { Some(low) };
+    let most = if below == Order::Below { high.checked_sub(1) } else { Some(high) };
+    match (least, most) {
+        (Some(least), Some(most)) => least > most,
+        _ => true,
+    }
+}
+
+fn within(value: &Value<'_>, from: &Value<'_>, to: &Value<'_>) -> bool {
+    match (ordinal(value), ordinal(from), ordinal(to)) {
+        (Some(value), Some(from), Some(to)) => from <= value && value <= to,
+        _ => value == from,
+    }
+}
+
+// === reach ===
+
+/// Routes of which every request is taken by an earlier one.
+fn unreached(routes: &[Route], problems: &mut Problems) {
+    let mut equal: HashMap<&Condition, &Route> = HashMap::new();
+    let mut earlier: Vec<&Route> = Vec::new();
+    let mut always: Option<&Route> = None;
+    let mut budget = PAIRS;
+    for route in routes {
+        let covering = always.or_else(|| equal.get(&route.condition).copied()).or_else(|| {
+            earlier.iter().copied().find(|first| {
+                budget = budget.saturating_sub(1);
+                budget > 0 && implies(&route.condition, &first.condition, 4, &mut budget)
+            })
+        });
+        // One that is never true has been told so already; a paused one is not reached anyway.
+        if let Some(first) = covering
+            && route.state != State::Paused
+            && truth(&route.condition) != Some(false)
+        {
+            problems.push(
+                Problem::new(Code::NeverReached, route.name_span, format!("the route `{}` is never reached", route.name))
+                    .label(format!("`{}` takes every request that it could", first.name))
+                    .related(first.name_span, "that route stands")
+                    .help("put the narrower route first"),
+            );
+        }
+        // Only a live route without a key takes every request that its condition matches.
+        let takes_all = route.outcome.deal.as_ref().is_none_or(|deal| deal.key.is_none());
+        if route.state == State::Live && takes_all {
+            equal.entry(&route.condition).or_insert(route);
+            earlier.push(route);
+            if truth(&route.condition) == Some(true) {
+                always.get_or_insert(route);
+            }
+        }
+    }
+}
+
+/// Whether `wide` is surely true wherever `narrow` is. `depth` bounds the work on nested rows.
+fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
+    if narrow == wide {
+        return true;
+    }
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    let short = |parts: &[Condition]| parts.len() <= PARTS;
+    match (narrow, wide) {
+        (_, Condition::Constant(true)) => true,
+        (Condition::Any(parts), _) if short(parts) => parts.iter().all(|part| implies(part, wide, depth, budget)),
+        (_, Condition::All(parts)) if short(parts) => parts.iter().all(|part| implies(narrow, part, depth, budget)),
+        (_, Condition::Any(parts)) if short(parts) && parts.iter().any(|part| implies(narrow, part, depth, budget)) => true,
+        (Condition::All(parts), _) if short(parts) => parts.iter().any(|part| implies(part, wide, depth, budget)),
+        (Condition::Test(narrow), Condition::Test(wide)) if narrow.expr == wide.expr => {
+            match (narrow.negated, wide.negated) {
+                (false, false) => predicate_implies(&narrow.predicate, &wide.predicate, budget),
+                // Not in the larger list: not in the smaller one either.
+                (true, true) => predicate_implies(&wide.predicate, &narrow.predicate, budget),
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+/// Whether every value that satisfies `narrow` satisfies `wide`.
+fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -> bool {
+    match (narrow, wide) {
+        (a, b) if a == b => true,
+        (Predicate::Compare(Order::Equal, value), wide) => satisfies(value, wide),
+        (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Members(_, wide))) => {
+            *budget = budget.saturating_sub(narrow.len() + wide.len());
+            *budget > 0 && members_within(narrow, wide)
+        }
+        (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Supplied(wide))) => {
+            *budget = budget.saturating_sub(narrow.len());
+            // Both ends in a list do not put in it what lies between them.
+            *budget > 0 && narrow.iter().all(|(from, to)| from == to && wide.contains(from))
+        }
+        (Predicate::In(Set::Members(_, members)), wide) => {
+            members.len() <= PARTS && members.iter().all(|(from, to)| from == to && satisfies(from, wide))
+        }
+        (Predicate::Compare(a, x), Predicate::Compare(b, y)) => {
+            let Some((x, y)) = ordinal(x).zip(ordinal(y)) else {
+                return match (number(x), number(y)) {
+                    (Some(x), Some(y)) => narrower(*a, x.cmp(&y), *b),
+                    _ => false,
+                };
+            };
+            narrower(*a, x.cmp(&y), *b)
+        }
+        (Predicate::StartsWith(a), Predicate::StartsWith(b)) => a.starts_with(b),
+        (Predicate::EndsWith(a), Predicate::EndsWith(b)) => a.ends_with(b),
+        (
+            Predicate::StartsWith(a) | Predicate::EndsWith(a) | Predicate::Contains(a),
+            Predicate::Contains(b),
+        ) => memchr::memmem::find(a, b).is_some(),
+        (Predicate::PathUnder(a), Predicate::PathUnder(b)) => crate::schema::http::path_under(a, b),
+        (Predicate::HostUnder(a), Predicate::HostUnder(b)) => crate::schema::http::host_under(a, b),
+        _ => false,
+    }
+}
+
+/// Whether every member of one list is in the other.
+fn members_within(narrow: &[Range], wide: &[Range]) -> bool {
+    let exact: HashSet<&Range> = wide.iter().collect();
+    let ranges = wide.iter().filter(|(from, to)| from != to);
+    let few = ranges.clone().count() <= PARTS;
+    narrow.iter().all(|member| {
+        exact.contains(member)
+            || (few && ranges.clone().any(|(from, to)| within(&member.0, from, to) && within(&member.1, from, to)))
+    })
+}
+
+/// Whether `… a x` implies `… b y`, when `x` compares to `y` as `ordering` says.
+fn narrower(a: Order, ordering: std::cmp::Ordering, b: Order) -> bool {
+    match (a, b) {
+        (Order::Below, Order::Below | Order::AtMost) | (Order::AtMost, Order::AtMost) => ordering.is_le(),
+        (Order::AtMost, Order::Below) => ordering.is_lt(),
+        (Order::Above, Order::Above | Order::AtLeast) | (Order::AtLeast, Order::AtLeast) => ordering.is_ge(),
+        (Order::AtLeast, Order::Above) => ordering.is_gt(),
+        _ => false,
+    }
+}
+
+/// Whether one value satisfies a predicate that needs no request.
+fn satisfies(value: &Value<'_>, predicate: &Predicate) -> bool {
+    let text: &[u8] = match value {
+        Value::String(text) => text,
+        _ => b"",
+    };
+    match predicate {
+        Predicate::Compare(order, other) => match ordinal(value).zip(ordinal(other)) {
+            Some((a, b)) => order.holds(a.cmp(&b)),
+            None => match (number(value), number(other)) {
+                (Some(a), Some(b)) => order.holds(a.cmp(&b)),
+                _ => *order == Order::Equal && value == other,
+            },
+        },
+        Predicate::In(Set::Supplied(list)) => list.contains(value),
+        Predicate::In(Set::Members(_, members)) => members.iter().any(|(from, to)| within(value, from, to)),
+        Predicate::StartsWith(part) => text.starts_with(part),
+        Predicate::EndsWith(part) => text.ends_with(part),
+        Predicate::Contains(part) => memchr::memmem::find(text, part).is_some(),
+        Predicate::PathUnder(root) => crate::schema::http::path_under(text, root),
+        Predicate::HostUnder(domain) => crate::schema::http::host_under(text, domain),
+        Predicate::Matches(pattern) => pattern.is_match(text),
+        Predicate::IsTrue => *value == Value::Bool(true),
+        Predicate::CompareTo(..) => false,
+    }
+}

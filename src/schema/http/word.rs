@@ -1,0 +1,45 @@
+//! Eight bytes at a time: for what is too short to be worth a call to `memchr`.
+
+use memchr::memchr;
+
+/// A word whose bytes are all `byte`.
+pub(super) const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The high bit of each byte of `word` that is zero. Of the marks only the lowest is sure: the byte above a
+/// zero is marked as well when it is 1.
+pub(super) const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(each(1)) & !word & each(0x80)
+}
+
+/// The same as `memchr`, and quicker when the byte is among the first sixteen.
+#[inline]
+pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    let (mut rest, mut before) = (bytes, 0);
+    while before < 16 {
+        let Some((first, after)) = rest.split_first_chunk::<8>() else {
+            return Some(rest.iter().position(|&b| b == byte)? + before);
+        };
+        let marks = zeros(u64::from_le_bytes(*first) ^ each(byte));
+        if marks != 0 {
+            return Some(marks.trailing_zeros() as usize / 8 + before);
+        }
+        (rest, before) = (after, before + 8);
+    }
+    Some(memchr(byte, rest)? + before)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn find_is_memchr(bytes in prop::collection::vec(prop_oneof![b'%'..=b'\'', any::<u8>()], 0..24), byte in b'%'..=b'\'') {
+            prop_assert_eq!(find(byte, &bytes), memchr(byte, &bytes));
+        }
+    }
+}
