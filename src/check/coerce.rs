@@ -24,12 +24,15 @@ pub(super) fn coerce(literal: &Spanned<Literal>, ty: Type) -> Result<Value<'stat
     let span = literal.span;
     match (&literal.node, ty) {
         (Literal::String(s), Type::String) => Ok(Value::from(s.clone())),
-        (Literal::String(s), Type::Version) => Version::parse(s.as_bytes()).map(Value::Version).ok_or_else(|| {
-            Problem::new(Code::BadLiteral, span, format!("`{}` is not a version", s.escape_debug()))
-                .label("as in \"2\", \"v2.3\" or \"2.3.0-rc.1\"; numbers have no leading zeros")
-        }),
+        (Literal::String(s), Type::Version) => {
+            Version::parse(s.as_bytes()).map(Value::Version).ok_or_else(|| {
+                Problem::new(Code::BadLiteral, span, format!("`{}` is not a version", s.escape_debug()))
+                    .label("as in \"2\", \"v2.3\" or \"2.3.0-rc.1\"; numbers have no leading zeros")
+            })
+        }
         (Literal::String(s), Type::Time) => Time::parse(s).map(Value::Time).ok_or_else(|| {
-            let problem = Problem::new(Code::BadLiteral, span, format!("`{}` is not an instant", s.escape_debug()));
+            let problem =
+                Problem::new(Code::BadLiteral, span, format!("`{}` is not an instant", s.escape_debug()));
             if Time::parse(&format!("{s}Z")).is_some() {
                 problem.label("add the offset from UTC, as `Z` or `+08:00`")
             } else {
@@ -37,7 +40,11 @@ pub(super) fn coerce(literal: &Spanned<Literal>, ty: Type) -> Result<Value<'stat
             }
         }),
         (Literal::String(s), Type::Ip) if s.contains('/') => {
-            literal::network(s.split('/').next().unwrap_or(""), s.split_once('/').map_or("", |(_, p)| p), span)?;
+            literal::network(
+                s.split('/').next().unwrap_or(""),
+                s.split_once('/').map_or("", |(_, p)| p),
+                span,
+            )?;
             Err(network_where_address(span, s))
         }
         (Literal::String(s), Type::Ip) => literal::address(s, span).map(Value::Ip),
@@ -73,7 +80,9 @@ pub(super) fn coerce(literal: &Spanned<Literal>, ty: Type) -> Result<Value<'stat
                 (Type::String, other) => format!("as a string it is `\"{other}\"`"),
                 (Type::Bool, _) => "a bool is compared with `true` or `false`, or stands alone".to_owned(),
                 (Type::Time, _) => "write it as RFC 3339 does: \"2026-11-27T00:00:00+08:00\"".to_owned(),
-                (Type::Int, Literal::String(s)) if s.parse::<i64>().is_ok() => format!("as an int it is `{s}`"),
+                (Type::Int, Literal::String(s)) if s.parse::<i64>().is_ok() => {
+                    format!("as an int it is `{s}`")
+                }
                 (Type::Version, Literal::Int(i)) => format!("as a version it is `\"{i}\"`"),
                 _ => format!("{} stands here", with_article(ty)),
             }))

@@ -3,8 +3,8 @@
 //! Three questions, none of them answered by guessing: can this literal ever be equal, can this condition ever be
 //! true, and is every request that it takes already taken by an earlier route?
 
-use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use super::typed::{Condition, Expr, Order, Predicate, Route, Rules, Set, State, Test};
 use crate::diagnostic::{Code, Problem, Problems, Span};
@@ -105,9 +105,10 @@ fn ordinal<'v>(value: &'v Value<'_>) -> Option<Ordinal<'v>> {
 pub(super) fn impossible(expr: &Expr, value: &Value<'_>) -> Option<(String, Option<String>)> {
     match (expr, value) {
         (Expr::Len(_), Value::Int(..=-1)) => Some(("a length is never negative".into(), None)),
-        (Expr::Modulo(_, divisor), Value::Int(i)) if !(0..*divisor).contains(i) => {
-            Some((format!("a remainder of {divisor} is never {i}"), Some(format!("it goes from 0 to {}", divisor - 1))))
-        }
+        (Expr::Modulo(_, divisor), Value::Int(i)) if !(0..*divisor).contains(i) => Some((
+            format!("a remainder of {divisor} is never {i}"),
+            Some(format!("it goes from 0 to {}", divisor - 1)),
+        )),
         (Expr::Field(Field::Port), Value::Int(i)) if !(0..=65_535).contains(i) => {
             Some((format!("a port is never {i}"), Some("ports go from 0 to 65535".into())))
         }
@@ -131,7 +132,10 @@ pub(super) fn impossible_part(expr: &Expr, predicate: &Predicate) -> Option<(Str
         Predicate::HostUnder(domain) => match domain.strip_prefix(b".") {
             Some(rest) => Some((
                 "a host name has no part before its first dot that is empty".into(),
-                Some(format!("`under` takes in the subdomains already: \"{}\"", String::from_utf8_lossy(rest))),
+                Some(format!(
+                    "`under` takes in the subdomains already: \"{}\"",
+                    String::from_utf8_lossy(rest)
+                )),
             )),
             None => impossible_text(expr, domain.strip_suffix(b".").unwrap_or(domain), Whole::Yes),
         },
@@ -150,7 +154,9 @@ enum Whole {
 fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Option<String>)> {
     let upper = text.iter().any(u8::is_ascii_uppercase);
     let lower = || String::from_utf8_lossy(&text.to_ascii_lowercase()).into_owned();
-    let say = |reason: &str, instead: Option<String>| Some((reason.to_owned(), instead.map(|i| format!("write \"{i}\""))));
+    let say = |reason: &str, instead: Option<String>| {
+        Some((reason.to_owned(), instead.map(|i| format!("write \"{i}\""))))
+    };
     match expr {
         Expr::Lower(_) if upper => say("`lower(…)` has no upper-case letters", Some(lower())),
         Expr::Field(Field::Host) if upper => say("`host` has no upper-case letters", Some(lower())),
@@ -168,15 +174,19 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
             if *canonical == *text && !text.is_empty() {
                 return None;
             }
-            let instead = if text.is_empty() { "/".into() } else { String::from_utf8_lossy(&canonical).into_owned() };
+            let instead =
+                if text.is_empty() { "/".into() } else { String::from_utf8_lossy(&canonical).into_owned() };
             say("`path` is canonical and never this", Some(instead))
         }
-        Expr::Field(Field::Path) if whole == Whole::Start && !text.is_empty() && !text.starts_with(b"/") && text != b"*" => {
+        Expr::Field(Field::Path)
+            if whole == Whole::Start && !text.is_empty() && !text.starts_with(b"/") && text != b"*" =>
+        {
             say("`path` starts with `/`", Some(format!("/{}", String::from_utf8_lossy(text))))
         }
-        Expr::Field(Field::Path) if text.windows(2).any(|two| two == b"//") => {
-            Some(("`path` is canonical: no two `/` follow each other".into(), Some("`raw_path` is as received".into())))
-        }
+        Expr::Field(Field::Path) if text.windows(2).any(|two| two == b"//") => Some((
+            "`path` is canonical: no two `/` follow each other".into(),
+            Some("`raw_path` is as received".into()),
+        )),
         Expr::Field(Field::Path) if text.contains(&b'?') || text.contains(&b'#') => {
             Some(("`path` ends before `?` and `#`".into(), Some("a parameter is `query(NAME)`".into())))
         }
@@ -187,16 +197,23 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
             Some(("`raw_query` starts behind `?`".into(), None))
         }
         Expr::Field(Field::Method) if whole == Whole::Yes => {
-            const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-            let meant = METHODS.iter().find(|m| m.as_bytes().eq_ignore_ascii_case(text) && m.as_bytes() != text)?;
+            const METHODS: [&str; 9] =
+                ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+            let meant =
+                METHODS.iter().find(|m| m.as_bytes().eq_ignore_ascii_case(text) && m.as_bytes() != text)?;
             say("methods are written in upper case", Some((*meant).to_owned()))
         }
         Expr::Field(Field::Scheme) if upper => say("a scheme is lower case", Some(lower())),
-        Expr::Field(Field::Cookie(_)) if text.contains(&b';') => Some(("a cookie's value has no `;`".into(), None)),
-        Expr::Field(Field::Cookie(_)) if whole == Whole::Yes && text.trim_ascii() != text => {
-            say("a cookie's value has no white space around it", Some(String::from_utf8_lossy(text.trim_ascii()).into_owned()))
+        Expr::Field(Field::Cookie(_)) if text.contains(&b';') => {
+            Some(("a cookie's value has no `;`".into(), None))
         }
-        Expr::Field(Field::Header(_) | Field::Cookie(_)) if text.iter().any(|b| (*b < b' ' && *b != b'\t') || *b == 127) => {
+        Expr::Field(Field::Cookie(_)) if whole == Whole::Yes && text.trim_ascii() != text => say(
+            "a cookie's value has no white space around it",
+            Some(String::from_utf8_lossy(text.trim_ascii()).into_owned()),
+        ),
+        Expr::Field(Field::Header(_) | Field::Cookie(_))
+            if text.iter().any(|b| (*b < b' ' && *b != b'\t') || *b == 127) =>
+        {
             Some(("a header has no control characters".into(), None))
         }
         _ => None,
@@ -242,7 +259,10 @@ fn never_satisfied(test: &Test) -> bool {
                 || (members.len() <= PARTS
                     && members.iter().all(|(from, to)| from == to && impossible(&test.expr, from).is_some()))
         }
-        Predicate::In(Set::Supplied(_)) | Predicate::IsTrue | Predicate::CompareTo(..) | Predicate::Matches(_) => false,
+        Predicate::In(Set::Supplied(_))
+        | Predicate::IsTrue
+        | Predicate::CompareTo(..)
+        | Predicate::Matches(_) => false,
         Predicate::Compare(Order::Equal, value) => impossible(&test.expr, value).is_some(),
         Predicate::Compare(order, value) => {
             let (least, most) = bounds(&test.expr);
@@ -304,8 +324,12 @@ fn apart(a: &Predicate, b: &Predicate) -> bool {
         (Predicate::Compare(a, low), Predicate::Compare(b, high)) => {
             let Some((low, high)) = number(low).zip(number(high)) else { return false };
             match (a, b) {
-                (Order::Above | Order::AtLeast, Order::Below | Order::AtMost) => empty_between(*a, low, *b, high),
-                (Order::Below | Order::AtMost, Order::Above | Order::AtLeast) => empty_between(*b, high, *a, low),
+                (Order::Above | Order::AtLeast, Order::Below | Order::AtMost) => {
+                    empty_between(*a, low, *b, high)
+                }
+                (Order::Below | Order::AtMost, Order::Above | Order::AtLeast) => {
+                    empty_between(*b, high, *a, low)
+                }
                 (Order::Equal, order) => !order.holds(low.cmp(&high)),
                 (order, Order::Equal) => !order.holds(high.cmp(&low)),
                 _ => false,
@@ -353,10 +377,14 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
             && truth(&route.condition) != Some(false)
         {
             problems.push(
-                Problem::new(Code::NeverReached, route.name_span, format!("the route `{}` is never reached", route.name))
-                    .label(format!("`{}` takes every request that it could", first.name))
-                    .related(first.name_span, "that route stands")
-                    .help("put the narrower route first"),
+                Problem::new(
+                    Code::NeverReached,
+                    route.name_span,
+                    format!("the route `{}` is never reached", route.name),
+                )
+                .label(format!("`{}` takes every request that it could", first.name))
+                .related(first.name_span, "that route stands")
+                .help("put the narrower route first"),
             );
         }
         // Only a live route without a key takes every request that its condition matches.
@@ -380,10 +408,20 @@ fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usiz
     let short = |parts: &[Condition]| parts.len() <= PARTS;
     match (narrow, wide) {
         (_, Condition::Constant(true)) => true,
-        (Condition::Any(parts), _) if short(parts) => parts.iter().all(|part| implies(part, wide, depth, budget)),
-        (_, Condition::All(parts)) if short(parts) => parts.iter().all(|part| implies(narrow, part, depth, budget)),
-        (_, Condition::Any(parts)) if short(parts) && parts.iter().any(|part| implies(narrow, part, depth, budget)) => true,
-        (Condition::All(parts), _) if short(parts) => parts.iter().any(|part| implies(part, wide, depth, budget)),
+        (Condition::Any(parts), _) if short(parts) => {
+            parts.iter().all(|part| implies(part, wide, depth, budget))
+        }
+        (_, Condition::All(parts)) if short(parts) => {
+            parts.iter().all(|part| implies(narrow, part, depth, budget))
+        }
+        (_, Condition::Any(parts))
+            if short(parts) && parts.iter().any(|part| implies(narrow, part, depth, budget)) =>
+        {
+            true
+        }
+        (Condition::All(parts), _) if short(parts) => {
+            parts.iter().any(|part| implies(part, wide, depth, budget))
+        }
         (Condition::Test(narrow), Condition::Test(wide)) if narrow.expr == wide.expr => {
             match (narrow.negated, wide.negated) {
                 (false, false) => predicate_implies(&narrow.predicate, &wide.predicate, budget),
@@ -441,7 +479,10 @@ fn members_within(narrow: &[Range], wide: &[Range]) -> bool {
     let few = ranges.clone().count() <= PARTS;
     narrow.iter().all(|member| {
         exact.contains(member)
-            || (few && ranges.clone().any(|(from, to)| within(&member.0, from, to) && within(&member.1, from, to)))
+            || (few
+                && ranges
+                    .clone()
+                    .any(|(from, to)| within(&member.0, from, to) && within(&member.1, from, to)))
     })
 }
 

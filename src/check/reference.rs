@@ -3,18 +3,17 @@
 //! It walks the typed rules in the order in which they are written and does what the language page says, with
 //! no regard for cost. Everything that is quicker is held against it by tests; explanations come from it.
 
-use std::borrow::Cow;
-use std::cmp::Ordering;
-
-use super::typed::{Condition, Expr, Order, Outcome, Predicate, Route, Rules, Set, State, Target, Test};
+use super::typed::{Condition, Expr, Outcome, Predicate, Route, Rules, Set, State, Target, Test};
 use crate::schema::http::{host_under, path_under};
-use crate::schema::{Arena, Input, Type, Value, Version};
+use crate::schema::{Arena, Input, Order, Value, Version, parse_int};
 use crate::split;
 
 /// Who wants to know what was looked at. `()` does not.
 pub(crate) trait Observer {
     /// A route is about to be looked at.
     fn route(&mut self, _index: usize) {}
+    /// A paused route is passed over.
+    fn paused(&mut self, _index: usize) {}
     /// A comparison was made: the values of its left side, and its verdict after negation.
     fn test(&mut self, _test: &Test, _seen: &[Value<'_>], _verdict: bool) {}
     /// The route's condition was found true or false.
@@ -55,6 +54,7 @@ pub(crate) struct Verdict {
 pub(crate) fn decide(rules: &Rules, input: &Input<'_>, chance: u64, observer: &mut impl Observer) -> Verdict {
     for (index, route) in rules.routes.iter().enumerate() {
         if route.state == State::Paused {
+            observer.paused(index);
             continue;
         }
         observer.route(index);
@@ -126,7 +126,13 @@ fn first(outcome: &Outcome) -> Target {
 }
 
 /// From a logical cluster down to a declared one.
-fn settle(rules: &Rules, mut target: Target, input: &Input<'_>, chance: u64, observer: &mut impl Observer) -> u32 {
+fn settle(
+    rules: &Rules,
+    mut target: Target,
+    input: &Input<'_>,
+    chance: u64,
+    observer: &mut impl Observer,
+) -> u32 {
     loop {
         match target {
             Target::Cluster(index) => return index,
@@ -159,14 +165,14 @@ pub(crate) fn holds(condition: &Condition, input: &Input<'_>, observer: &mut imp
 fn satisfies(value: &Value<'_>, predicate: &Predicate, input: &Input<'_>) -> bool {
     match predicate {
         Predicate::IsTrue => *value == Value::Bool(true),
-        Predicate::Compare(order, literal) => compare(value, *order, literal),
+        Predicate::Compare(order, literal) => value.compares(*order, literal),
         Predicate::CompareTo(order, other) => {
-            values(other, input).iter().any(|other| compare(value, *order, other))
+            values(other, input).iter().any(|other| value.compares(*order, other))
         }
         Predicate::In(Set::Supplied(list)) => list.contains(value),
-        Predicate::In(Set::Members(_, members)) => members.iter().any(|(from, to)| {
-            compare(value, Order::AtLeast, from) && compare(value, Order::AtMost, to)
-        }),
+        Predicate::In(Set::Members(_, members)) => members
+            .iter()
+            .any(|(from, to)| value.compares(Order::AtLeast, from) && value.compares(Order::AtMost, to)),
         Predicate::StartsWith(literal) => text(value).starts_with(literal),
         Predicate::EndsWith(literal) => text(value).ends_with(literal),
         Predicate::Contains(literal) => {
@@ -178,22 +184,6 @@ fn satisfies(value: &Value<'_>, predicate: &Predicate, input: &Input<'_>) -> boo
     }
 }
 
-/// Addresses of two families are neither equal nor in order; strings are only compared for equality, and the
-/// bounds of a list of strings are equal.
-fn compare(a: &Value<'_>, order: Order, b: &Value<'_>) -> bool {
-    let ordering: Option<Ordering> = match (a, b) {
-        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
-        (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
-        (Value::Ip(a), Value::Ip(b)) if a.is_ipv4() == b.is_ipv4() => Some(a.cmp(b)),
-        (Value::Version(a), Value::Version(b)) => Some(a.cmp(b)),
-        (Value::Time(a), Value::Time(b)) => Some(a.cmp(b)),
-        (Value::Percent(a), Value::Percent(b)) => Some(a.cmp(b)),
-        _ => None,
-    };
-    ordering.is_some_and(|ordering| order.holds(ordering))
-}
-
 /// The values that an expression has in a request, in order.
 pub(crate) fn values<'r>(expr: &Expr, input: &Input<'r>) -> Vec<Value<'r>> {
     match expr {
@@ -203,9 +193,11 @@ pub(crate) fn values<'r>(expr: &Expr, input: &Input<'r>) -> Vec<Value<'r>> {
             field.read(input, &mut arena);
             arena.into_vec()
         }
-        Expr::Lower(of) => each(of, input, |value| Some(Value::String(text(value).to_ascii_lowercase().into()))),
+        Expr::Lower(of) => {
+            each(of, input, |value| Some(Value::String(text(value).to_ascii_lowercase().into())))
+        }
         Expr::Len(of) => each(of, input, |value| i64::try_from(text(value).len()).ok().map(Value::Int)),
-        Expr::Int(of) => each(of, input, |value| int(text(value)).map(Value::Int)),
+        Expr::Int(of) => each(of, input, |value| parse_int(text(value)).map(Value::Int)),
         Expr::Version(of) => each(of, input, |value| Version::parse(text(value)).map(Value::Version)),
         Expr::Exists(of) => vec![Value::Bool(!values(of, input).is_empty())],
         Expr::Percent(key, seed) => first_text(key, input)
@@ -222,11 +214,7 @@ pub(crate) fn values<'r>(expr: &Expr, input: &Input<'r>) -> Vec<Value<'r>> {
     }
 }
 
-fn each<'r>(
-    of: &Expr,
-    input: &Input<'r>,
-    f: impl Fn(&Value<'r>) -> Option<Value<'r>>,
-) -> Vec<Value<'r>> {
+fn each<'r>(of: &Expr, input: &Input<'r>, f: impl Fn(&Value<'r>) -> Option<Value<'r>>) -> Vec<Value<'r>> {
     values(of, input).iter().filter_map(f).collect()
 }
 
@@ -240,12 +228,4 @@ fn text<'v>(value: &'v Value<'_>) -> &'v [u8] {
         Value::String(text) => text,
         _ => b"",
     }
-}
-
-/// An int in a request: an optional `-` and digits.
-fn int(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    if plain { text.parse().ok() } else { None }
 }

@@ -143,7 +143,7 @@ impl<'a> Resolver<'a> {
             }
         }
         if default.is_none() && !self.broken.iter().any(|name| name == "default") {
-            let end = self.text.trim_end().len();
+            let end = self.text.len();
             self.problems.push(
                 Problem::new(Code::Default, Span::new(end, end), "there is no `default`")
                     .label("add `default => CLUSTER`: where requests go that no route takes"),
@@ -200,7 +200,9 @@ impl<'a> Resolver<'a> {
                         );
                     }
                     match clusters.iter().find(|first| first.name == cluster.name) {
-                        Some(first) => self.problems.push(duplicate("cluster", &cluster.name, first.name.span)),
+                        Some(first) => {
+                            self.problems.push(duplicate("cluster", &cluster.name, first.name.span))
+                        }
                         None => {
                             self.logical.insert(name, index);
                             index += 1;
@@ -308,7 +310,8 @@ impl<'a> Resolver<'a> {
         if !self.broken.contains(&name.node) {
             let declared = &self.names.schema.clusters;
             let known = self.logical.keys().copied().chain(declared.iter().map(|c| &**c));
-            let problem = Problem::new(Code::UnknownCluster, name.span, format!("unknown cluster `{}`", name.node));
+            let problem =
+                Problem::new(Code::UnknownCluster, name.span, format!("unknown cluster `{}`", name.node));
             self.problems.push(match nearest(&name.node, known) {
                 Some(near) => problem.did_you_mean(Some(near)),
                 None if declared.is_empty() => {
@@ -345,14 +348,20 @@ impl<'a> Resolver<'a> {
                             let inner = *inner as usize;
                             if state.get(inner) == Some(&1) {
                                 if let Some(cluster) = clusters.get(at) {
-                                    let span = cluster.outcome.targets.get(next).map_or(cluster.name.span, |t| t.cluster.span);
+                                    let span = cluster
+                                        .outcome
+                                        .targets
+                                        .get(next)
+                                        .map_or(cluster.name.span, |t| t.cluster.span);
                                     self.problems.push(
                                         Problem::new(
                                             Code::BadSplit,
                                             span,
                                             format!("the cluster `{}` contains itself", cluster.name.node),
                                         )
-                                        .label("in the end, every cluster is one that the application declares"),
+                                        .label(
+                                            "in the end, every cluster is one that the application declares",
+                                        ),
                                     );
                                 }
                             } else {
@@ -476,8 +485,12 @@ impl<'a> Resolver<'a> {
                 _ => "it stands alone, or is compared with `true` or `false`",
             };
             self.problems.push(
-                Problem::new(Code::TypeMismatch, left, format!("{} is not asked with `in`", with_article(ty)))
-                    .label(label),
+                Problem::new(
+                    Code::TypeMismatch,
+                    left,
+                    format!("{} is not asked with `in`", with_article(ty)),
+                )
+                .label(label),
             );
             return None;
         }
@@ -518,14 +531,18 @@ impl<'a> Resolver<'a> {
                 None
             }
             (Side::Expr(expr), Side::Literal(literal)) => {
-                let value = self.ordered(&expr, left.span, order, relation).and_then(|()| self.literal_for(&expr, left.span, &literal))?;
+                let value = self
+                    .ordered(&expr, left.span, order, relation)
+                    .and_then(|()| self.literal_for(&expr, left.span, &literal))?;
                 if order == Order::Equal {
                     self.impossible(&expr, &value, literal.span);
                 }
                 Some((expr, Predicate::Compare(order, value)))
             }
             (Side::Literal(literal), Side::Expr(expr)) => {
-                let value = self.ordered(&expr, right.span, order, relation).and_then(|()| self.literal_for(&expr, right.span, &literal))?;
+                let value = self
+                    .ordered(&expr, right.span, order, relation)
+                    .and_then(|()| self.literal_for(&expr, right.span, &literal))?;
                 if order == Order::Equal {
                     self.impossible(&expr, &value, literal.span);
                 }
@@ -557,11 +574,8 @@ impl<'a> Resolver<'a> {
         }
         let symbol = relation.node.symbol();
         let shown = clip(span.of(self.text));
-        let problem = Problem::new(
-            Code::TypeMismatch,
-            relation.span,
-            format!("`{symbol}` does not compare {}s", ty),
-        );
+        let problem =
+            Problem::new(Code::TypeMismatch, relation.span, format!("`{symbol}` does not compare {}s", ty));
         self.problems.push(match ty {
             Type::String => problem.label(format!("say as what: `int({shown})` or `version({shown})`")),
             Type::Ip => problem.label("ask `in` with a network or a range"),
@@ -611,7 +625,9 @@ impl<'a> Resolver<'a> {
                 format!("`{symbol}` asks a string, this is {}", with_article(expr.ty())),
             );
             self.problems.push(match (relation, expr.ty()) {
-                (Relation::Under | Relation::StartsWith, Type::Ip) => problem.label("ask `in` with a network"),
+                (Relation::Under | Relation::StartsWith, Type::Ip) => {
+                    problem.label("ask `in` with a network")
+                }
                 _ => problem,
             });
             return None;
@@ -620,8 +636,12 @@ impl<'a> Resolver<'a> {
             Side::Literal(Spanned { node: Literal::String(literal), .. }) => literal,
             Side::Literal(_) | Side::Expr(_) => {
                 self.problems.push(
-                    Problem::new(Code::TypeMismatch, right.span, format!("`{symbol}` needs a string literal on its right"))
-                        .label("as in `path starts_with \"/api\"`"),
+                    Problem::new(
+                        Code::TypeMismatch,
+                        right.span,
+                        format!("`{symbol}` needs a string literal on its right"),
+                    )
+                    .label("as in `path starts_with \"/api\"`"),
                 );
                 return None;
             }
@@ -643,7 +663,8 @@ impl<'a> Resolver<'a> {
                     );
                     self.problems.push(match expr {
                         Expr::Field(Field::RawPath) => problem.label("ask `path`, which is canonical"),
-                        _ => problem.label("it asks `path` and `host`; for other strings there is `starts_with`"),
+                        _ => problem
+                            .label("it asks `path` and `host`; for other strings there is `starts_with`"),
                     });
                     return None;
                 }
@@ -675,8 +696,14 @@ impl<'a> Resolver<'a> {
             }
             Err(PatternError::Syntax(reason)) => {
                 self.problems.push(
-                    Problem::new(Code::BadRegex, span, format!("the regular expression cannot be read: {reason}"))
-                        .label("the dialect is that of the Rust `regex` crate: no look-around, no back-references"),
+                    Problem::new(
+                        Code::BadRegex,
+                        span,
+                        format!("the regular expression cannot be read: {reason}"),
+                    )
+                    .label(
+                        "the dialect is that of the Rust `regex` crate: no look-around, no back-references",
+                    ),
                 );
                 None
             }
@@ -728,7 +755,9 @@ impl<'a> Resolver<'a> {
                         format!("`%` needs an int, this is {}", with_article(expr.ty())),
                     );
                     self.problems.push(match expr.ty() {
-                        Type::String => problem.label(format!("read it as one: `int({shown}) % {}`", divisor.node)),
+                        Type::String => {
+                            problem.label(format!("read it as one: `int({shown}) % {}`", divisor.node))
+                        }
                         _ => problem,
                     });
                     return None;
@@ -749,7 +778,8 @@ impl<'a> Resolver<'a> {
         let Some(ty) = ty else {
             let span = sides.first().zip(sides.last()).map_or(Span::default(), |(a, b)| a.span.to(b.span));
             self.problems.push(
-                Problem::new(Code::TypeMismatch, span, "`??` between literals only").label("the first one always wins"),
+                Problem::new(Code::TypeMismatch, span, "`??` between literals only")
+                    .label("the first one always wins"),
             );
             return None;
         };
@@ -803,8 +833,12 @@ impl<'a> Resolver<'a> {
             }
             (false, Some(argument)) => {
                 self.problems.push(
-                    Problem::new(Code::BadArgument, argument.span, format!("`{}` takes no argument", name.node))
-                        .label(format!("write `{}`", name.node)),
+                    Problem::new(
+                        Code::BadArgument,
+                        argument.span,
+                        format!("`{}` takes no argument", name.node),
+                    )
+                    .label(format!("write `{}`", name.node)),
                 );
                 return None;
             }
@@ -817,15 +851,19 @@ impl<'a> Resolver<'a> {
                 Err(_) => {
                     let span = argument.map_or(name.span, |argument| argument.span);
                     self.problems.push(
-                        Problem::new(Code::BadArgument, span, format!("`{}` is not a header name", clip(argument_text)))
-                            .label("letters, digits and `!#$%&'*+-.^_`|~`, at least one"),
+                        Problem::new(
+                            Code::BadArgument,
+                            span,
+                            format!("`{}` is not a header name", clip(argument_text)),
+                        )
+                        .label("letters, digits and `!#$%&'*+-.^_`|~`, at least one"),
                     );
                     None
                 }
             },
-            (None, custom) => {
-                custom.map(|custom| Field::Custom(custom.clone(), argument.map(|argument| argument.node.as_str().into())))
-            }
+            (None, custom) => custom.map(|custom| {
+                Field::Custom(custom.clone(), argument.map(|argument| argument.node.as_str().into()))
+            }),
         }
     }
 
@@ -852,7 +890,8 @@ impl<'a> Resolver<'a> {
             };
             match near {
                 Some(near) => problem.did_you_mean(Some(near)),
-                None => problem.label("a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`"),
+                None => problem
+                    .label("a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`"),
             }
         });
     }
@@ -870,8 +909,12 @@ impl<'a> Resolver<'a> {
         }
         let [argument] = arguments else {
             self.problems.push(
-                Problem::new(Code::BadArgument, span, format!("`{name}` takes one argument, found {}", arguments.len()))
-                    .label(format!("as in `{name}(cookie(uid))`")),
+                Problem::new(
+                    Code::BadArgument,
+                    span,
+                    format!("`{name}` takes one argument, found {}", arguments.len()),
+                )
+                .label(format!("as in `{name}(cookie(uid))`")),
             );
             return None;
         };
@@ -893,7 +936,11 @@ impl<'a> Resolver<'a> {
                 (function.node, expr.ty()),
                 (Function::Int, Type::Int) | (Function::Version, Type::Version)
             );
-            self.problems.push(if same { problem.label(format!("it is one already; delete `{name}`")) } else { problem });
+            self.problems.push(if same {
+                problem.label(format!("it is one already; delete `{name}`"))
+            } else {
+                problem
+            });
             return None;
         }
         let of = Box::new(expr);
@@ -921,7 +968,10 @@ impl<'a> Resolver<'a> {
                     Problem::new(
                         Code::BadArgument,
                         span,
-                        format!("`percent` takes a key and maybe a salt, found {} arguments", arguments.len()),
+                        format!(
+                            "`percent` takes a key and maybe a salt, found {} arguments",
+                            arguments.len()
+                        ),
                     )
                     .label("as in `percent(cookie(uid) ?? ip) < 5`"),
                 );
@@ -987,8 +1037,11 @@ impl<'a> Resolver<'a> {
     }
 
     fn wrong_list(&mut self, name: &str, span: Span, found: Type, wanted: Type) {
-        let problem =
-            Problem::new(Code::TypeMismatch, span, format!("`{name}` is a list of {found}s, the left side is {}", with_article(wanted)));
+        let problem = Problem::new(
+            Code::TypeMismatch,
+            span,
+            format!("`{name}` is a list of {found}s, the left side is {}", with_article(wanted)),
+        );
         self.problems.push(match (found, wanted) {
             (Type::Int, Type::String) => problem.label("read the left side as an int: `int(…)`"),
             (Type::Version, Type::String) => problem.label("read the left side as a version: `version(…)`"),
@@ -1039,8 +1092,12 @@ impl<'a> Resolver<'a> {
             self.lists.values().filter(|named| !named.used).map(|named| named.list).collect();
         for list in unused {
             self.problems.push(
-                Problem::new(Code::UnusedList, list.name.span, format!("no condition uses the list `{}`", list.name.node))
-                    .label("delete it, or ask it with `in`"),
+                Problem::new(
+                    Code::UnusedList,
+                    list.name.span,
+                    format!("no condition uses the list `{}`", list.name.node),
+                )
+                .label("delete it, or ask it with `in`"),
             );
         }
     }
@@ -1093,7 +1150,9 @@ fn duplicate(kind: &str, name: &Spanned<String>, first: Span) -> Problem {
 fn conversion(a: Type, b: Type) -> &'static str {
     match (a, b) {
         (Type::String, Type::Int) | (Type::Int, Type::String) => "read the string as an int: `int(…)`",
-        (Type::String, Type::Version) | (Type::Version, Type::String) => "read the string as a version: `version(…)`",
+        (Type::String, Type::Version) | (Type::Version, Type::String) => {
+            "read the string as a version: `version(…)`"
+        }
         _ => "both sides have one type",
     }
 }

@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::diagnostic::Span;
+pub(crate) use crate::schema::Order;
 use crate::schema::{Field, List, Pattern, Type, Value};
 use crate::split::Split;
 pub(crate) use crate::syntax::ast::State;
@@ -97,15 +98,6 @@ pub(crate) enum Predicate {
     Matches(Pattern),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Order {
-    Equal,
-    Below,
-    AtMost,
-    Above,
-    AtLeast,
-}
-
 /// The right side of `in`, with its type.
 #[derive(Debug, Clone)]
 pub(crate) enum Set {
@@ -132,28 +124,16 @@ pub(crate) enum Expr {
     Modulo(Box<Expr>, i64),
 }
 
-// === impl Order ===
+// === impl Rules ===
 
-impl Order {
-    pub(crate) fn holds(self, ordering: std::cmp::Ordering) -> bool {
-        match self {
-            Order::Equal => ordering.is_eq(),
-            Order::Below => ordering.is_lt(),
-            Order::AtMost => ordering.is_le(),
-            Order::Above => ordering.is_gt(),
-            Order::AtLeast => ordering.is_ge(),
-        }
-    }
-
-    /// The same with the sides changed.
-    pub(crate) fn turned(self) -> Self {
-        match self {
-            Order::Equal => Order::Equal,
-            Order::Below => Order::Above,
-            Order::AtMost => Order::AtLeast,
-            Order::Above => Order::Below,
-            Order::AtLeast => Order::AtMost,
-        }
+impl Rules {
+    /// The name of a target.
+    pub(crate) fn target_name(&self, target: Target) -> &str {
+        let name = match target {
+            Target::Cluster(at) => self.clusters.get(at as usize),
+            Target::Logical(at) => self.logical.get(at as usize).map(|logical| &logical.name),
+        };
+        name.map_or("", |name| name)
     }
 }
 

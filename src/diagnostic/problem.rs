@@ -79,6 +79,17 @@ impl Problems {
         }
     }
 
+    /// Adds the problems of a piece that starts at byte `offset` of the whole text.
+    pub(crate) fn extend_shifted(&mut self, piece: Problems, offset: usize) {
+        let shift = |span: Span| Span::new(span.start + offset, span.end + offset);
+        self.left_out += piece.left_out;
+        for mut problem in piece.kept {
+            problem.span = shift(problem.span);
+            problem.related = problem.related.map(|(span, what)| (shift(span), what));
+            self.push(problem);
+        }
+    }
+
     /// How many errors there are so far, kept or not.
     pub(crate) fn errors(&self) -> usize {
         self.errors

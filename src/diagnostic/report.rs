@@ -194,14 +194,15 @@ fn locate(problem: Problem, source: &Source, text: &str, starts: &[usize]) -> Di
 /// that the carets stand where they should and a text cannot speak to a terminal.
 fn excerpt(text: &str, place: &Place, span: Span) -> (String, (usize, usize)) {
     let range = &place.line_range;
-    let width = text.get(span.start.min(range.end)..span.end.min(range.end)).map_or(1, |s| s.chars().count());
+    let start = span.start.min(range.end);
+    let width = text.get(start..span.end.min(range.end)).map_or(1, |s| s.chars().count());
     let column = place.column - 1;
     // Only the part around the caret is walked: a line may be megabytes long.
     let reach = WIDEST * 4;
     let near = |at: usize| (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
-    let from = near(span.start.saturating_sub(reach).max(range.start).min(range.end));
-    let to = near(span.start.saturating_add(reach).min(range.end));
-    let before = text.get(from..span.start.min(range.end)).unwrap_or("").chars().count();
+    let from = near(start.saturating_sub(reach).max(range.start).min(range.end));
+    let to = near(start.saturating_add(reach).min(range.end));
+    let before = text.get(from..start).unwrap_or("").chars().count();
     let chars: Vec<char> = text.get(from..to).unwrap_or("").chars().collect();
     let all_shown = from == range.start && to == range.end && chars.len() <= WIDEST;
     let skip = if all_shown || column < WIDEST / 2 { 0 } else { before.saturating_sub(WIDEST / 2) };

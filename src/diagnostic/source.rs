@@ -67,6 +67,10 @@ impl Source {
     pub(crate) fn place(&self, text: &str, starts: &[usize], at: usize) -> Place {
         let at = (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
         let (name, from, to) = match self {
+            // What is missing at the end is shown at the last line that says something.
+            Source::Text(_) if at == text.len() && at > text.trim_end().len() => {
+                return self.place(text.trim_end(), starts, at);
+            }
             Source::Text(name) => (name.to_string(), 0, text.len()),
             Source::Pieces(pieces) => {
                 let next = pieces.partition_point(|piece| piece.range.start <= at);

@@ -4,8 +4,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use ::http::{HeaderName, Method};
 use ::http::header::InvalidHeaderName;
+use ::http::{HeaderName, Method};
 use smallvec::SmallVec;
 
 use super::http::{self, ClientAddr, CookieName};

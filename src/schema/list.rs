@@ -105,7 +105,10 @@ impl List {
     }
 
     /// Inclusive ranges of values of type `ty`; what has another type is left out.
-    pub(crate) fn of_ranges(ty: Type, members: impl IntoIterator<Item = (Value<'static>, Value<'static>)>) -> Self {
+    pub(crate) fn of_ranges(
+        ty: Type,
+        members: impl IntoIterator<Item = (Value<'static>, Value<'static>)>,
+    ) -> Self {
         let members = members.into_iter();
         macro_rules! ranges {
             ($variant:ident) => {
@@ -257,7 +260,9 @@ mod tests {
     fn a_network_holds_its_addresses_in_either_spelling() {
         let list = List::networks(["10.0.0.0/8", "::ffff:192.168.0.0/112", "2001:db8::/32"]).unwrap();
         let holds = |ip: &str| list.contains(&Value::ip(ip.parse().unwrap()));
-        assert!(holds("10.1.2.3") && holds("::ffff:10.1.2.3") && holds("192.168.255.255") && holds("2001:db8::1"));
+        assert!(
+            holds("10.1.2.3") && holds("::ffff:10.1.2.3") && holds("192.168.255.255") && holds("2001:db8::1")
+        );
         assert!(!holds("11.0.0.0") && !holds("2001:db9::") && !holds("192.169.0.0"));
         let bad = List::networks(["10.0.0.1/8"]).unwrap_err();
         assert_eq!(bad.to_string(), "`10.0.0.1/8` is not a network or an address");

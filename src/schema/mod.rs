@@ -12,13 +12,13 @@ mod vocabulary;
 
 pub mod http;
 
-pub(crate) use field::{Arena, BuiltIn, Field, Input};
 pub use field::Values;
+pub(crate) use field::{Arena, BuiltIn, Field, Input};
 pub use http::{ClientAddr, NetworkError, PeerAddr, Trusted, canonical_path};
 pub use list::{BadMember, List};
 pub(crate) use pattern::{Pattern, PatternError};
 pub use request::RequestHead;
+pub(crate) use value::{Order, decimal4, parse_int};
 pub use value::{Time, Type, Value, Version};
-pub(crate) use value::decimal4;
 pub(crate) use vocabulary::Names;
 pub use vocabulary::Schema;

@@ -60,6 +60,51 @@ pub struct Time(i128);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(semver::Version);
 
+/// How two values of one type are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Order {
+    Equal,
+    Below,
+    AtMost,
+    Above,
+    AtLeast,
+}
+
+// === impl Order ===
+
+impl Order {
+    pub(crate) fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Order::Equal => ordering.is_eq(),
+            Order::Below => ordering.is_lt(),
+            Order::AtMost => ordering.is_le(),
+            Order::Above => ordering.is_gt(),
+            Order::AtLeast => ordering.is_ge(),
+        }
+    }
+
+    /// The same with the sides changed.
+    pub(crate) fn turned(self) -> Self {
+        match self {
+            Order::Equal => Order::Equal,
+            Order::Below => Order::Above,
+            Order::AtMost => Order::AtLeast,
+            Order::Above => Order::Below,
+            Order::AtLeast => Order::AtMost,
+        }
+    }
+
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            Order::Equal => "==",
+            Order::Below => "<",
+            Order::AtMost => "<=",
+            Order::Above => ">",
+            Order::AtLeast => ">=",
+        }
+    }
+}
+
 // === impl Type ===
 
 impl fmt::Display for Type {
@@ -90,6 +135,21 @@ impl<'a> Value<'a> {
             Value::Time(_) => Type::Time,
             Value::Percent(_) => Type::Percent,
         }
+    }
+
+    /// Whether the two compare so. Values of two types do not; addresses of two families do not either.
+    pub(crate) fn compares(&self, order: Order, other: &Value<'_>) -> bool {
+        let ordering = match (self, other) {
+            (Value::String(a), Value::String(b)) => a.cmp(b),
+            (Value::Int(a), Value::Int(b)) => a.cmp(b),
+            (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+            (Value::Ip(a), Value::Ip(b)) if a.is_ipv4() == b.is_ipv4() => a.cmp(b),
+            (Value::Version(a), Value::Version(b)) => a.cmp(b),
+            (Value::Time(a), Value::Time(b)) => a.cmp(b),
+            (Value::Percent(a), Value::Percent(b)) => a.cmp(b),
+            _ => return false,
+        };
+        order.holds(ordering)
     }
 
     /// A string value that borrows.
@@ -226,11 +286,17 @@ impl Time {
         };
         let at = |i: usize, set: &[u8]| b.get(i).is_some_and(|c| set.contains(c));
         let date = digits(0..4) && at(4, b"-") && digits(5..7) && at(7, b"-") && digits(8..10);
-        let time = at(10, b"Tt ") && digits(11..13) && at(13, b":") && digits(14..16) && at(16, b":") && digits(17..19);
+        let time = at(10, b"Tt ")
+            && digits(11..13)
+            && at(13, b":")
+            && digits(14..16)
+            && at(16, b":")
+            && digits(17..19);
         let rest = text.get(19..).filter(|_| date && time)?;
         let offset = match rest.strip_prefix('.') {
             Some(fraction) => {
-                let end = fraction.bytes().position(|c| !c.is_ascii_digit()).filter(|&n| (1..=9).contains(&n))?;
+                let end =
+                    fraction.bytes().position(|c| !c.is_ascii_digit()).filter(|&n| (1..=9).contains(&n))?;
                 fraction.get(end..)?
             }
             None => rest,
@@ -281,9 +347,8 @@ impl Version {
         };
         // Checked by hand and not by `BuildMetadata::new`, which allocates for what never compares.
         let identifiers = |s: &str| {
-            s.split('.').all(|part| {
-                !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
-            })
+            s.split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-'))
         };
         if build.is_some_and(|build| !identifiers(build)) {
             return None;
@@ -309,11 +374,6 @@ impl Version {
         }
         Some(Version(version))
     }
-
-    /// How two versions are ordered; the same as `Ord`.
-    pub fn precedence(&self, other: &Self) -> Ordering {
-        self.0.cmp(&other.0)
-    }
 }
 
 /// A numeric identifier of semver: digits, no leading zero.
@@ -321,6 +381,14 @@ fn number(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
     let canonical = text.len() == 1 || !text.starts_with('0');
     if plain && canonical { text.parse().ok() } else { None }
+}
+
+/// An int in a request: an optional `-` and digits, leading zeros allowed.
+pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if plain { text.parse().ok() } else { None }
 }
 
 impl fmt::Display for Version {

@@ -116,7 +116,9 @@ impl Schema {
         name: impl Into<String>,
         read: impl for<'r> Fn(RequestHead<'r>) -> Option<&'r str> + Send + Sync + 'static,
     ) -> Self {
-        self.field(name, Type::String, move |head, values| read(head).into_iter().for_each(|v| values.push(v)))
+        self.field(name, Type::String, move |head, values| {
+            read(head).into_iter().for_each(|v| values.push(v))
+        })
     }
 
     /// Registers a string field with an argument and at most one value.
@@ -168,7 +170,9 @@ impl Schema {
         name: impl Into<String>,
         read: impl Fn(RequestHead<'_>) -> Option<Version> + Send + Sync + 'static,
     ) -> Self {
-        self.field(name, Type::Version, move |head, values| read(head).into_iter().for_each(|v| values.push(v)))
+        self.field(name, Type::Version, move |head, values| {
+            read(head).into_iter().for_each(|v| values.push(v))
+        })
     }
 
     /// Registers a time field with at most one value.

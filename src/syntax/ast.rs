@@ -73,7 +73,7 @@ pub(crate) struct Rule {
 }
 
 /// Whether a rule is evaluated, and whether it acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum State {
     /// Evaluated, counted, and acts.
@@ -106,8 +106,16 @@ pub(crate) enum Condition {
     Not(Box<Spanned<Condition>>),
     /// A value that stands alone: `true`, `is_staff`, `exists(…)`.
     Value(Value),
-    Compare { left: Spanned<Value>, relation: Spanned<Relation>, right: Spanned<Value> },
-    In { left: Spanned<Value>, negated: bool, set: Spanned<Set> },
+    Compare {
+        left: Spanned<Value>,
+        relation: Spanned<Relation>,
+        right: Spanned<Value>,
+    },
+    In {
+        left: Spanned<Value>,
+        negated: bool,
+        set: Spanned<Set>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,8 +151,14 @@ pub(crate) enum Member {
 pub(crate) enum Value {
     Literal(Literal),
     /// `name` or `name(argument)`.
-    Field { name: Spanned<String>, argument: Option<Spanned<String>> },
-    Call { function: Spanned<Function>, arguments: Vec<Spanned<Value>> },
+    Field {
+        name: Spanned<String>,
+        argument: Option<Spanned<String>>,
+    },
+    Call {
+        function: Spanned<Function>,
+        arguments: Vec<Spanned<Value>>,
+    },
     /// `a ?? b ?? …`: the first that is not empty.
     Coalesce(Vec<Spanned<Value>>),
     Modulo(Box<Spanned<Value>>, Spanned<i64>),
@@ -174,6 +188,19 @@ pub(crate) enum Literal {
 /// A span that never makes a difference between two nodes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Place(pub(crate) Span);
+
+// === impl State ===
+
+impl State {
+    /// `live`, `shadow` or `paused`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Live => "live",
+            State::Shadow => "shadow",
+            State::Paused => "paused",
+        }
+    }
+}
 
 // === equality without places ===
 

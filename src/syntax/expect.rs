@@ -89,8 +89,12 @@ pub(super) fn no_statement(text: &str, at: usize) -> Problem {
     let span = token_at(text, at);
     let found = span.of(text);
     if GATEWAY_KINDS.contains(&found) {
-        return Problem::new(Code::UnknownStatement, span, format!("`{found}` statements are not part of this version"))
-            .label("this version knows `list`, `cluster`, `route` and `default`");
+        return Problem::new(
+            Code::UnknownStatement,
+            span,
+            format!("`{found}` statements are not part of this version"),
+        )
+        .label("this version knows `list`, `cluster`, `route` and `default`");
     }
     if is_word(found) && !RESERVED.contains(&found) {
         let problem = Problem::new(Code::UnknownStatement, span, format!("unknown statement `{found}`"));
@@ -105,7 +109,8 @@ pub(super) fn no_statement(text: &str, at: usize) -> Problem {
         (None, "&&" | "||" | "and" | "or" | "not") => {
             problem.help("a condition stands before `=>`; after the outcome the next statement starts")
         }
-        (None, _) => problem.label("a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`"),
+        (None, _) => problem
+            .label("a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`"),
         _ => problem,
     }
 }
@@ -123,7 +128,9 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
         "->" | "=" if wants(Expected::Arrow) => "the outcome follows `=>`",
         "->" | "<-" => "the outcome follows `=>`",
         ":" if wants(Expected::Arrow) => "the outcome follows `=>`",
-        "~" | "~=" | "!~" => "a regular expression is asked with `matches`, and refused with `!(… matches …)`",
+        "~" | "~=" | "!~" => {
+            "a regular expression is asked with `matches`, and refused with `!(… matches …)`"
+        }
         "<>" => "inequality is written `!=`",
         "&" => "and is written `&&`",
         "|" => "or is written `||`",
@@ -150,7 +157,10 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
         _ if wants(Expected::Colon) && !found.is_empty() => "the name of a route is followed by `:`",
         _ if expected == [Expected::Arrow] && is_word(found) => "the outcome follows `=>`",
         _ if wants(Expected::Operator) && is_word(found) => {
-            let near = nearest(found, ["starts_with", "ends_with", "contains", "under", "matches", "and", "or", "in", "not"]);
+            let near = nearest(
+                found,
+                ["starts_with", "ends_with", "contains", "under", "matches", "and", "or", "in", "not"],
+            );
             return near.map(|near| format!("did you mean `{near}`?"));
         }
         _ if wants(Expected::Name) && found.starts_with(|c: char| c.is_ascii_digit()) => {

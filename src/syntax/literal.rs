@@ -87,8 +87,11 @@ pub(super) fn number(token: &str, span: Span) -> Result<Literal, Problem> {
             return Err(bad(format!("`{token}` has leading zeros")).label("write it without"));
         }
         return token.parse().map(Literal::Int).map_err(|_| {
-            bad(format!("`{token}` is too large for an int"))
-                .label(format!("ints go from {} to {}", i64::MIN, i64::MAX))
+            bad(format!("`{token}` is too large for an int")).label(format!(
+                "ints go from {} to {}",
+                i64::MIN,
+                i64::MAX
+            ))
         });
     }
     if dots == 1 && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
@@ -142,7 +145,8 @@ pub(crate) fn address(text: &str, span: Span) -> Result<IpAddr, Problem> {
         if text.bytes().filter(|b| *b == b'.').count() == 3 && !text.contains(':') {
             problem.label("IPv4 has four numbers from 0 to 255, without leading zeros")
         } else {
-            problem.label("IPv6 has eight groups of up to four hexadecimal digits; `::` stands for zeros, once")
+            problem
+                .label("IPv6 has eight groups of up to four hexadecimal digits; `::` stands for zeros, once")
         }
     })
 }
@@ -160,7 +164,8 @@ pub(crate) fn network(address: &str, prefix: &str, span: Span) -> Result<ipnet::
     };
     let most: u8 = if ip.is_ipv4() { 32 } else { 128 };
     let plain = prefix == "0" || (!prefix.starts_with('0') && prefix.bytes().all(|b| b.is_ascii_digit()));
-    let Some(length) = Some(prefix).filter(|_| plain).and_then(|p| p.parse().ok()).filter(|l| *l <= most) else {
+    let Some(length) = Some(prefix).filter(|_| plain).and_then(|p| p.parse().ok()).filter(|l| *l <= most)
+    else {
         return Err(bad(format!("`{text}` has no valid prefix length"))
             .label(format!("after the `/` stands a number from 0 to {most}")));
     };
@@ -170,8 +175,11 @@ pub(crate) fn network(address: &str, prefix: &str, span: Span) -> Result<ipnet::
     };
     let net = ipnet::IpNet::new(ip, length).map_err(|_| bad(format!("`{text}` is not a network")))?;
     if net.trunc() != net {
-        return Err(bad(format!("`{text}` has bits set after its prefix"))
-            .label(format!("the network is `{}`; the one address is `{}`", net.trunc(), net.addr())));
+        return Err(bad(format!("`{text}` has bits set after its prefix")).label(format!(
+            "the network is `{}`; the one address is `{}`",
+            net.trunc(),
+            net.addr()
+        )));
     }
     Ok(net)
 }
@@ -205,7 +213,9 @@ mod tests {
         assert_eq!(read("-0"), Some(Literal::Int(0)));
         assert_eq!(read("0.5"), Some(Literal::Decimal(5_000)));
         assert_eq!(read("12.3456"), Some(Literal::Decimal(123_456)));
-        for bad in ["007", "0x1F", "1_000", "1.2.3", "5ms", "1.23456", "00.5", "-0.5", "1.2.3.4.5", "256.1.1.1"] {
+        for bad in
+            ["007", "0x1F", "1_000", "1.2.3", "5ms", "1.23456", "00.5", "-0.5", "1.2.3.4.5", "256.1.1.1"]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }
@@ -216,7 +226,9 @@ mod tests {
         assert_eq!(read("::ffff:10.0.0.1"), Some(Literal::Ip("10.0.0.1".parse().unwrap())));
         assert_eq!(read("::ffff:10.0.0.0/104"), Some(Literal::Cidr("10.0.0.0/8".parse().unwrap())));
         assert_eq!(read("::/0"), Some(Literal::Cidr("::/0".parse().unwrap())));
-        for bad in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/08", "10.0.0.0/", "10.0/8", "1::2::3", "01.2.3.4", ":"] {
+        for bad in
+            ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/08", "10.0.0.0/", "10.0/8", "1::2::3", "01.2.3.4", ":"]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -18,8 +18,29 @@ pub(crate) use parse::{parse_condition, parse_file, parse_list, parse_outcome};
 
 /// Words that cannot be a name without quotes: they start statements or join conditions.
 pub(crate) const RESERVED: &[&str] = &[
-    "list", "cluster", "default", "paused", "shadow", "route", "deny", "limit", "cache", "capture", "mirror",
-    "by", "and", "or", "not", "in", "starts_with", "ends_with", "contains", "under", "matches", "true", "false",
+    "list",
+    "cluster",
+    "default",
+    "paused",
+    "shadow",
+    "route",
+    "deny",
+    "limit",
+    "cache",
+    "capture",
+    "mirror",
+    "by",
+    "and",
+    "or",
+    "not",
+    "in",
+    "starts_with",
+    "ends_with",
+    "contains",
+    "under",
+    "matches",
+    "true",
+    "false",
 ];
 
 /// The statements of the service gateway, which have their names already.

@@ -10,8 +10,8 @@ use pest::error::{ErrorVariant, InputLocation};
 use pest::iterators::{Pair, Pairs};
 
 use super::ast::{
-    Cluster, Comment, Condition, File, Function, Item, List, Literal, Member, Outcome, Place, Relation, Rule as RouteRule,
-    Set, Spanned, State, Statement, Target, Value,
+    Cluster, Comment, Condition, File, Function, Item, List, Literal, Member, Outcome, Place, Relation,
+    Rule as RouteRule, Set, Spanned, State, Statement, Target, Value,
 };
 use super::expect::{Expected, no_statement, shown, unexpected};
 use super::{GATEWAY_KINDS, RESERVED, is_bare, literal, scan};
@@ -45,15 +45,22 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
         }
         if file.items.len() >= limits.statements {
             problems.push(
-                Problem::new(Code::TooLarge, Span::new(at, at + 1), format!("more than {} statements", limits.statements))
-                    .help("the application can raise the limit `statements`"),
+                Problem::new(
+                    Code::TooLarge,
+                    Span::new(at, at + 1),
+                    format!("more than {} statements", limits.statements),
+                )
+                .help("the application can raise the limit `statements`"),
             );
             return file;
         }
         let next = scan.anchors.get(scan.anchors.partition_point(|&anchor| anchor <= at)).copied();
         // A text that nests too deep must not reach the parser, which recurses.
         let stretch_end = next.unwrap_or(text.len());
-        let deep = scan.too_deep.get(scan.too_deep.partition_point(|&deep| deep < at)).is_some_and(|&d| d < stretch_end);
+        let deep = scan
+            .too_deep
+            .get(scan.too_deep.partition_point(|&deep| deep < at))
+            .is_some_and(|&d| d < stretch_end);
         let parsed = if deep { None } else { statement(text, at, limits, problems) };
         match parsed {
             Some((node, end)) => {
@@ -62,10 +69,18 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
                 if let Some(node) = node {
                     let span = Span::new(at, end);
                     for inside in scan::comments(span.of(text)) {
-                        above.push(Comment { text: comment_text(inside.of(span.of(text))), blank_before: false });
+                        above.push(Comment {
+                            text: comment_text(inside.of(span.of(text))),
+                            blank_before: false,
+                        });
                     }
                     let (beside, after) = comment_beside(text, end);
-                    file.items.push(Item { statement: Spanned::new(node, span), above, blank_before, beside });
+                    file.items.push(Item {
+                        statement: Spanned::new(node, span),
+                        above,
+                        blank_before,
+                        beside,
+                    });
                     at = after;
                 } else {
                     file.broken.extend(defined_name(rest));
@@ -76,12 +91,12 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
             None => {
                 file.broken.extend(defined_name(rest));
                 match next {
-                Some(next) => {
-                    at = next;
-                    gap_start = at;
+                    Some(next) => {
+                        at = next;
+                        gap_start = at;
+                    }
+                    None => return file,
                 }
-                None => return file,
-            }
             }
         }
     }
@@ -90,7 +105,11 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
 }
 
 /// Parses a condition that stands alone.
-pub(crate) fn parse_condition(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Spanned<Condition>> {
+pub(crate) fn parse_condition(
+    text: &str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Spanned<Condition>> {
     piece(text, limits, problems, Rule::condition, |b, pair| {
         let span = b.span(&pair);
         let node = b.condition(pair);
@@ -174,9 +193,15 @@ fn too_deep(at: usize, limits: &Limits) -> Problem {
 
 /// Parses the statement at `at`. `None` when it failed; the inner `None` when it was understood well enough to
 /// go on behind it, though not well enough to keep.
-fn statement(text: &str, at: usize, limits: &Limits, problems: &mut Problems) -> Option<(Option<Statement>, usize)> {
+fn statement(
+    text: &str,
+    at: usize,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<(Option<Statement>, usize)> {
     let rest = text.get(at..).unwrap_or("");
-    let word = rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
+    let word =
+        rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
     let what = match word {
         "list" => Rule::list,
         "cluster" => Rule::cluster,
@@ -216,7 +241,8 @@ fn refine(text: &str, start: usize, problem: Problem) -> Problem {
                 .label("only rules can; a rule starts with `route`");
         }
         if matches!(found, "paused" | "shadow") {
-            return Problem::new(Code::Syntax, place, "a rule is either paused or shadow").label("delete one of the two");
+            return Problem::new(Code::Syntax, place, "a rule is either paused or shadow")
+                .label("delete one of the two");
         }
         if GATEWAY_KINDS.contains(&found) {
             return no_statement(text, place.start);
@@ -230,7 +256,9 @@ fn refine(text: &str, start: usize, problem: Problem) -> Problem {
 
 /// The name that a statement with a mistake would have given: nobody is told that it is unknown.
 fn defined_name(statement: &str) -> Option<String> {
-    let mut words = statement.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).filter(|w| !w.is_empty());
+    let mut words = statement
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+        .filter(|w| !w.is_empty());
     match words.next()? {
         "default" => Some("default".to_owned()),
         "list" | "cluster" => words.next().map(str::to_owned),
@@ -380,7 +408,8 @@ impl Builder<'_> {
     fn statement(&mut self, pair: Pair<'_, Rule>) -> Parsed<Statement> {
         let what = pair.as_rule();
         let whole = self.span(&pair);
-        let (mut state, mut name, mut condition, mut outcome, mut members) = (State::Live, None, None, None, Vec::new());
+        let (mut state, mut name, mut condition, mut outcome, mut members) =
+            (State::Live, None, None, None, Vec::new());
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::state if part.as_str().starts_with("paused") => state = State::Paused,
@@ -422,7 +451,8 @@ impl Builder<'_> {
         if inner.as_rule() == Rule::string {
             let name = literal::string(inner.as_str(), span)?;
             if name.is_empty() {
-                return Err(Problem::new(Code::Syntax, span, "a name is empty").label("give it at least one character"));
+                return Err(Problem::new(Code::Syntax, span, "a name is empty")
+                    .label("give it at least one character"));
             }
             return Ok(Spanned::new(name, span));
         }
@@ -446,12 +476,15 @@ impl Builder<'_> {
                         match (part.as_rule(), &mut target) {
                             (Rule::weight, Some(target)) => {
                                 let span = self.span(&part);
-                                target.weight = Some(Spanned::new(literal::weight(part.as_str(), span)?, span));
+                                target.weight =
+                                    Some(Spanned::new(literal::weight(part.as_str(), span)?, span));
                             }
                             _ => target = Some(Target { cluster: self.name(part)?, weight: None }),
                         }
                     }
-                    outcome.targets.push(target.ok_or_else(|| Problem::new(Code::Syntax, span, "a cluster is missing"))?);
+                    outcome.targets.push(
+                        target.ok_or_else(|| Problem::new(Code::Syntax, span, "a cluster is missing"))?,
+                    );
                 }
                 Rule::value => {
                     let span = self.span(&part);
@@ -603,8 +636,12 @@ impl Builder<'_> {
         };
         if let Some(chained) = row.peek().filter(|pair| is_comparison(pair.as_rule())) {
             let found = chained.as_str();
-            return Err(Problem::new(Code::Syntax, self.span(chained), format!("`{found}` follows a comparison"))
-                .label("comparisons do not chain; join them with `&&`"));
+            return Err(Problem::new(
+                Code::Syntax,
+                self.span(chained),
+                format!("`{found}` follows a comparison"),
+            )
+            .label("comparisons do not chain; join them with `&&`"));
         }
         Ok((Node::Condition(condition), span))
     }
@@ -671,7 +708,9 @@ impl Builder<'_> {
             Rule::bare => match pair.as_str() {
                 "true" => Node::Value(Value::Literal(Literal::Bool(true))),
                 "false" => Node::Value(Value::Literal(Literal::Bool(false))),
-                word => Node::Value(Value::Field { name: Spanned::new(word.to_owned(), span), argument: None }),
+                word => {
+                    Node::Value(Value::Field { name: Spanned::new(word.to_owned(), span), argument: None })
+                }
             },
             _ => Node::Value(Value::Literal(self.literal(&pair)?)),
         };
@@ -715,8 +754,10 @@ impl Builder<'_> {
             inner.next_if(|pair| pair.as_rule() == Rule::comma);
         }
         if let Some(function) = function {
-            let arguments =
-                arguments.into_iter().map(|(node, span)| self.as_value((node, span), span)).collect::<Parsed<_>>()?;
+            let arguments = arguments
+                .into_iter()
+                .map(|(node, span)| self.as_value((node, span), span))
+                .collect::<Parsed<_>>()?;
             return Ok(Value::Call { function: Spanned::new(function, name.span), arguments });
         }
         let text = |node| match node {
@@ -731,8 +772,14 @@ impl Builder<'_> {
                 Some(argument) => Ok(Value::Field { name, argument: Some(Spanned::new(argument, span)) }),
                 None => Err(self.not_a_field_name(&name, span)),
             },
-            (0, _) => Err(Problem::new(Code::BadArgument, whole, format!("`{}()` has no argument", name.node))
-                .label("name what is meant, as in `header(x-canary)`; a field without argument has no parentheses")),
+            (0, _) => Err(Problem::new(
+                Code::BadArgument,
+                whole,
+                format!("`{}()` has no argument", name.node),
+            )
+            .label(
+                "name what is meant, as in `header(x-canary)`; a field without argument has no parentheses",
+            )),
             _ => Err(self.not_a_field_name(&name, whole)),
         }
     }
@@ -741,8 +788,10 @@ impl Builder<'_> {
         let functions = Function::ALL.iter().map(|(name, _)| *name);
         let near = crate::diagnostic::nearest(&name.node, functions);
         match near {
-            Some(near) => Problem::new(Code::UnknownField, name.span, format!("unknown function `{}`", name.node))
-                .did_you_mean(Some(near)),
+            Some(near) => {
+                Problem::new(Code::UnknownField, name.span, format!("unknown function `{}`", name.node))
+                    .did_you_mean(Some(near))
+            }
             None => Problem::new(Code::BadArgument, span, format!("`{}` takes one name", name.node))
                 .label("a field is read by a bare or quoted name, as in `header(x-canary)`")
                 .help("functions are `lower`, `len`, `int`, `version`, `exists` and `percent`"),
@@ -762,10 +811,12 @@ impl Builder<'_> {
     fn as_value(&mut self, (node, _): (Node, Span), span: Span) -> Parsed<Spanned<Value>> {
         match node {
             Node::Value(value) => Ok(Spanned::new(value, span)),
-            Node::Condition(_) => {
-                Err(Problem::new(Code::NotACondition, span, format!("{} is a condition, not a value", shown(span.of(self.text))))
-                    .label("conditions are joined with `&&` and `||`, not compared"))
-            }
+            Node::Condition(_) => Err(Problem::new(
+                Code::NotACondition,
+                span,
+                format!("{} is a condition, not a value", shown(span.of(self.text))),
+            )
+            .label("conditions are joined with `&&` and `||`, not compared")),
             Node::Set(_) => Err(self.lonely_list(span)),
         }
     }
@@ -787,7 +838,8 @@ impl Builder<'_> {
     }
 
     fn lonely_list(&self, span: Span) -> Problem {
-        Problem::new(Code::TypeMismatch, span, "a list stands where none can be").label("lists follow `in` or `not in`")
+        Problem::new(Code::TypeMismatch, span, "a list stands where none can be")
+            .label("lists follow `in` or `not in`")
     }
 }
 

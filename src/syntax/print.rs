@@ -68,7 +68,8 @@ pub(crate) fn statement(statement: &Statement) -> String {
             let mut out = head;
             for (i, part) in parts.iter().enumerate() {
                 let inside = Inside(&part.node, operator == "&&");
-                let _ = if i == 0 { write!(out, " {inside}") } else { write!(out, "\n    {operator} {inside}") };
+                let _ =
+                    if i == 0 { write!(out, " {inside}") } else { write!(out, "\n    {operator} {inside}") };
             }
             let _ = write!(out, "\n    => {}", rule.outcome);
             out
@@ -123,7 +124,9 @@ impl Display for Quoted<'_> {
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
                 // Control characters, and those that turn the direction of writing or cannot be seen.
-                c if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') => {
+                c if c.is_control()
+                    || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
+                {
                     write!(f, "\\u{{{:x}}}", u32::from(c))?;
                 }
                 c => f.write_char(c)?,
@@ -172,7 +175,11 @@ impl Display for Value {
             Value::Field { name, argument: Some(argument) } => {
                 let bare = super::is_word(&argument.node);
                 let argument = &argument.node;
-                if bare { write!(f, "{}({argument})", name.node) } else { write!(f, "{}({})", name.node, Quoted(argument)) }
+                if bare {
+                    write!(f, "{}({argument})", name.node)
+                } else {
+                    write!(f, "{}({})", name.node, Quoted(argument))
+                }
             }
             Value::Call { function, arguments } => {
                 write!(f, "{}(", function.node.name())?;

@@ -1,0 +1,226 @@
+//! The instruction set.
+
+use std::net::IpAddr;
+
+use memchr::memmem::Finder;
+
+use crate::schema::{Field, List, Order, Pattern, Time, Value, Version};
+use crate::split::Split;
+
+/// A verified program; see [`Parts::verify`](super::Parts::verify) for what that means.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    pub(super) ops: Box<[Op]>,
+    pub(super) tests: Box<[Test]>,
+    pub(super) slots: Box<[Slot]>,
+    pub(super) hits: Box<[Hit]>,
+    /// Of logical clusters first, then of hits, the default last. Empty for a condition that stands alone.
+    pub(super) outcomes: Box<[Outcome]>,
+    pub(super) memos: u32,
+    pub(super) cells: u32,
+    pub(super) needs_now: bool,
+    pub(super) needs_chance: bool,
+}
+
+/// One step. Jumps go forward only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// Asks a test and goes on at one of two ops.
+    Test { test: u32, yes: u32, no: u32 },
+    /// A condition is true. If its outcome cannot act, on at `next`.
+    Hit { hit: u32, next: u32 },
+    /// No condition was true that acts.
+    End,
+}
+
+/// What a true condition does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hit {
+    /// The index of the route in the text.
+    pub(crate) route: u32,
+    pub(crate) outcome: u32,
+    /// A shadow route is counted and does not act.
+    pub(crate) acts: bool,
+}
+
+/// One target, or several with a deal.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) owner: Owner,
+    pub(crate) targets: Box<[Target]>,
+    pub(crate) deal: Option<Deal>,
+    /// The first of this outcome's counters: one a target, and one more for requests without a key.
+    pub(crate) cell: u32,
+}
+
+/// Whose outcome it is, as an index in text order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Logical(u32),
+    Route(u32),
+    Default,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A declared cluster.
+    Cluster(u32),
+    /// The outcome of a logical cluster; a later one never leads back to an earlier one.
+    Outcome(u32),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Deal {
+    pub(crate) split: Split,
+    pub(crate) seed: u64,
+    /// `None`: by chance.
+    pub(crate) key: Option<SlotId>,
+}
+
+/// One comparison: true when some value of the slot satisfies it.
+#[derive(Debug, Clone)]
+pub(crate) struct Test {
+    pub(crate) slot: SlotId,
+    pub(crate) check: Check,
+    /// Where its answer is remembered, if several ops ask it and asking is dear.
+    pub(crate) memo: Option<u32>,
+}
+
+/// What is asked of a value: one variant for each comparator, chosen by the literal's type.
+#[derive(Debug, Clone)]
+pub(crate) enum Check {
+    IsTrue,
+    Bool(bool),
+    Text(Box<[u8]>),
+    Int(Order, i64),
+    Percent(Order, u32),
+    Time(Order, Time),
+    Version(Order, Box<Version>),
+    Ip(IpAddr),
+    /// Some value of another slot.
+    Against(Order, SlotId),
+    In(List),
+    StartsWith(Box<[u8]>),
+    EndsWith(Box<[u8]>),
+    Contains(Box<Finder<'static>>),
+    PathUnder(Box<[u8]>),
+    HostUnder(Box<[u8]>),
+    Matches(Pattern),
+}
+
+/// The index of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SlotId(pub(crate) u32);
+
+/// A set of values to be had from a request; what it is made of comes from earlier slots.
+#[derive(Debug, Clone)]
+pub(crate) enum Slot {
+    Literal(Value<'static>),
+    Field(Field),
+    Lower(SlotId),
+    Len(SlotId),
+    Int(SlotId),
+    Version(SlotId),
+    Exists(SlotId),
+    Percent(SlotId, u64),
+    Coalesce(Box<[SlotId]>),
+    /// The divisor is positive.
+    Modulo(SlotId, i64),
+}
+
+// === impl Program ===
+
+impl Program {
+    pub(crate) fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    pub(crate) fn tests(&self) -> &[Test] {
+        &self.tests
+    }
+
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    pub(crate) fn hits(&self) -> &[Hit] {
+        &self.hits
+    }
+
+    pub(crate) fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
+    }
+
+    /// How many answers are remembered.
+    pub(crate) fn memos(&self) -> usize {
+        self.memos as usize
+    }
+
+    /// How many counters all outcomes have together.
+    pub(crate) fn cells(&self) -> usize {
+        self.cells as usize
+    }
+
+    /// Whether a test may ask what time it is.
+    pub(crate) fn needs_now(&self) -> bool {
+        self.needs_now
+    }
+
+    /// Whether an outcome may be dealt by chance.
+    pub(crate) fn needs_chance(&self) -> bool {
+        self.needs_chance
+    }
+
+    /// An estimate of the memory it takes, in bytes, that errs on the large side. Lists are shared, and not
+    /// counted here.
+    pub(crate) fn bytes(&self) -> usize {
+        let tests = self.tests.iter().map(|test| size_of::<Test>() + test.check.bytes()).sum::<usize>();
+        let slots = self.slots.len() * (size_of::<Slot>() + 64);
+        let outcomes =
+            self.outcomes.iter().map(|o| size_of::<Outcome>() + o.targets.len() * 64).sum::<usize>();
+        self.ops.len() * size_of::<Op>() + tests + slots + outcomes + self.hits.len() * size_of::<Hit>()
+    }
+}
+
+// === impl Check ===
+
+impl Check {
+    /// What it takes besides itself, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Check::Text(text)
+            | Check::StartsWith(text)
+            | Check::EndsWith(text)
+            | Check::PathUnder(text)
+            | Check::HostUnder(text) => text.len() + 16,
+            Check::Contains(finder) => size_of::<Finder<'static>>() + finder.needle().len() + 16,
+            Check::Version(..) => size_of::<Version>() + 16,
+            Check::Matches(pattern) => pattern.bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Whether asking again costs more than remembering.
+    pub(crate) fn is_dear(&self) -> bool {
+        matches!(self, Check::Matches(_) | Check::Contains(_) | Check::In(_) | Check::Against(..))
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    /// The slots it is made of.
+    pub(crate) fn needs(&self) -> &[SlotId] {
+        match self {
+            Slot::Literal(_) | Slot::Field(_) => &[],
+            Slot::Coalesce(sides) => sides,
+            Slot::Lower(of)
+            | Slot::Len(of)
+            | Slot::Int(of)
+            | Slot::Version(of)
+            | Slot::Exists(of)
+            | Slot::Percent(of, _)
+            | Slot::Modulo(of, _) => std::slice::from_ref(of),
+        }
+    }
+}

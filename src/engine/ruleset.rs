@@ -1,0 +1,221 @@
+//! One rule set, whole and immutable, and what it decides.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::counters::Tally;
+use super::pipeline::Compiled;
+use crate::check::typed::{self, State};
+use crate::diagnostic::Diagnostics;
+use crate::eval::Run;
+use crate::explain::{Explanation, explain};
+use crate::schema::{Input, RequestHead, Schema};
+
+use super::engine::Moment;
+
+/// A compiled rule set with its revision: what an engine decides by at one time.
+pub struct RuleSet {
+    revision: u64,
+    schema: Arc<Schema>,
+    pub(super) compiled: Compiled,
+    pub(super) tally: Tally,
+}
+
+/// Where a request goes: a cluster, the route that said so, and the revision of the rules.
+///
+/// The middleware leaves it in the request's extensions. A clone costs one reference count.
+#[derive(Clone)]
+pub struct Decision {
+    rules: Arc<RuleSet>,
+    route: Option<u32>,
+    cluster: u32,
+}
+
+/// A statement of a rule set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Statement {
+    /// What it is.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "kind_name"))]
+    pub kind: StatementKind,
+    /// Its name; `default` for the default.
+    pub name: String,
+    /// Whether it is live, a shadow or paused.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "state_name"))]
+    pub state: State,
+    /// The clusters it may choose, with their weights in steps of 0.0001 where there are several.
+    pub targets: Vec<(String, Option<u64>)>,
+}
+
+/// The kind of a statement that chooses clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum StatementKind {
+    /// `route`
+    Route,
+    /// `cluster`, made of others
+    Cluster,
+    /// `default`
+    Default,
+}
+
+// === impl RuleSet ===
+
+impl RuleSet {
+    pub(super) fn new(compiled: Compiled, schema: Arc<Schema>, revision: u64) -> Self {
+        let tally = Tally::new(compiled.program.cells());
+        RuleSet { revision, schema, compiled, tally }
+    }
+
+    /// Counts the rule sets of one engine, from 1.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The text, as it was given; canonical for rules that were built one by one.
+    pub fn text(&self) -> &str {
+        &self.compiled.text
+    }
+
+    /// What is understood but surely not meant.
+    pub fn lints(&self) -> &Diagnostics {
+        &self.compiled.lints
+    }
+
+    /// The statements that choose clusters: routes and the default in text order, then the logical clusters.
+    pub fn statements(&self) -> Vec<Statement> {
+        let typed = &self.compiled.typed;
+        let statement = |kind, name: &str, state, outcome: &typed::Outcome| Statement {
+            kind,
+            name: name.to_owned(),
+            state,
+            targets: outcome
+                .targets
+                .iter()
+                .enumerate()
+                .map(|(at, target)| {
+                    let weights = outcome.deal.as_ref().map(|deal| deal.split.weights());
+                    let weight = weights.and_then(|mut weights| weights.nth(at)).map(|(_, weight)| weight);
+                    (typed.target_name(*target).to_owned(), weight)
+                })
+                .collect(),
+        };
+        let routes =
+            typed.routes.iter().map(|r| statement(StatementKind::Route, &r.name, r.state, &r.outcome));
+        let default = statement(StatementKind::Default, "default", State::Live, &typed.default);
+        let logical =
+            typed.logical.iter().map(|l| statement(StatementKind::Cluster, &l.name, State::Live, &l.outcome));
+        routes.chain(std::iter::once(default)).chain(logical).collect()
+    }
+
+    /// The program, for people to read.
+    pub fn disassemble(&self) -> String {
+        self.compiled.program.to_string()
+    }
+
+    pub(super) fn needs_now(&self) -> bool {
+        self.compiled.program.needs_now()
+    }
+
+    pub(super) fn needs_chance(&self) -> bool {
+        self.compiled.program.needs_chance()
+    }
+
+    /// The route's index and the declared cluster's. Counts.
+    pub(super) fn decide(&self, head: RequestHead<'_>, moment: Moment) -> (Option<u32>, u32) {
+        let mut run = Run::new(&self.compiled.program, self.input(head, moment.now), moment.chance);
+        let outcome = self.tally.count(|count| run.decide(count));
+        (outcome.route, outcome.cluster)
+    }
+
+    /// Says why, by walking the rules as they are written. Does not count.
+    pub(super) fn explain(&self, head: RequestHead<'_>, moment: Moment) -> Explanation {
+        let input = self.input(head, moment.now);
+        explain(&self.compiled.typed, &self.compiled.spans, self.revision, &input, moment.chance).0
+    }
+
+    fn input<'r>(&'r self, head: RequestHead<'r>, now: SystemTime) -> Input<'r> {
+        Input { head, now: now.into(), client: &self.schema.client }
+    }
+}
+
+impl fmt::Debug for RuleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuleSet")
+            .field("revision", &self.revision)
+            .field("routes", &self.compiled.typed.routes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Decision ===
+
+impl Decision {
+    pub(super) fn new(rules: Arc<RuleSet>, route: Option<u32>, cluster: u32) -> Self {
+        Decision { rules, route, cluster }
+    }
+
+    /// The name of the cluster, one of those that the application declared.
+    pub fn cluster(&self) -> &str {
+        self.rules.compiled.typed.clusters.get(self.cluster as usize).map_or("", |name| name)
+    }
+
+    /// The cluster's place among those that the application declared, from 0. The same for the engine's whole
+    /// life.
+    pub fn cluster_index(&self) -> usize {
+        self.cluster as usize
+    }
+
+    /// The name of the route that decided; `None` for the default.
+    pub fn rule(&self) -> Option<&str> {
+        let route = self.rules.compiled.typed.routes.get(self.route? as usize)?;
+        Some(&route.name)
+    }
+
+    /// The revision of the rules that decided.
+    pub fn revision(&self) -> u64 {
+        self.rules.revision
+    }
+
+    /// The rules that decided.
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.rules
+    }
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decision")
+            .field("cluster", &self.cluster())
+            .field("rule", &self.rule())
+            .field("revision", &self.revision())
+            .finish()
+    }
+}
+
+// === impl StatementKind ===
+
+impl fmt::Display for StatementKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StatementKind::Route => "route",
+            StatementKind::Cluster => "cluster",
+            StatementKind::Default => "default",
+        })
+    }
+}
+
+#[cfg(feature = "serde")]
+pub(super) fn kind_name<S: serde::Serializer>(
+    kind: &StatementKind,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(kind)
+}
+
+#[cfg(feature = "serde")]
+pub(super) fn state_name<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.as_str())
+}

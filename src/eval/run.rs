@@ -1,0 +1,263 @@
+//! One decision.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use crate::bytecode::{Check, Op, Program, Slot, SlotId, Target, Test};
+use crate::schema::http::{host_under, path_under};
+use crate::schema::{Arena, Input, Value, Version, parse_int};
+use crate::split;
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The route's index in the text; `None`: the default.
+    pub(crate) route: Option<u32>,
+    /// The declared cluster.
+    pub(crate) cluster: u32,
+}
+
+/// A program and a request, and what is known so far.
+pub(crate) struct Run<'p, 'r> {
+    program: &'p Program,
+    input: Input<'r>,
+    chance: u64,
+    /// Where each slot's values stand in the arena; `UNKNOWN` before it is asked.
+    slots: SmallVec<[(u32, u32); 32]>,
+    arena: Arena<'r>,
+    memos: SmallVec<[Memo; 16]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memo {
+    Unasked,
+    No,
+    Yes,
+}
+
+const UNKNOWN: (u32, u32) = (u32::MAX, u32::MAX);
+
+// === impl Run ===
+
+#[expect(clippy::indexing_slicing, reason = "the program was verified: what it points at is there")]
+impl<'p, 'r> Run<'p, 'r> {
+    pub(crate) fn new(program: &'p Program, input: Input<'r>, chance: u64) -> Self {
+        Run {
+            program,
+            input,
+            chance,
+            slots: SmallVec::from_elem(UNKNOWN, program.slots().len()),
+            arena: Arena::new(),
+            memos: SmallVec::from_elem(Memo::Unasked, program.memos()),
+        }
+    }
+
+    /// Whether the condition of a program that was compiled from one alone is true.
+    pub(crate) fn matches(&mut self) -> bool {
+        self.next_hit(0).is_some()
+    }
+
+    /// Decides, and tells `count` each counter that goes up by one.
+    pub(crate) fn decide(&mut self, mut count: impl FnMut(u32)) -> Outcome {
+        let program = self.program;
+        let mut at = 0;
+        while let Some((hit, next)) = self.next_hit(at) {
+            let hit = &program.hits()[hit as usize];
+            let outcome = &program.outcomes()[hit.outcome as usize];
+            at = next;
+            let Some(target) = self.deal(outcome, false) else {
+                // No key: the route does not match.
+                count(outcome.cell + outcome.targets.len() as u32);
+                continue;
+            };
+            count(outcome.cell + target as u32);
+            if hit.acts {
+                let cluster = self.settle(outcome.targets[target], &mut count);
+                return Outcome { route: Some(hit.route), cluster };
+            }
+        }
+        let default = program.outcomes().len() - 1;
+        Outcome { route: None, cluster: self.settle(Target::Outcome(default as u32), &mut count) }
+    }
+
+    /// The next op that is a hit, from `at` on, and where to go on.
+    fn next_hit(&mut self, mut at: u32) -> Option<(u32, u32)> {
+        let program = self.program;
+        loop {
+            match program.ops()[at as usize] {
+                Op::Test { test, yes, no } => {
+                    at = if self.test(&program.tests()[test as usize]) { yes } else { no }
+                }
+                Op::Hit { hit, next } => return Some((hit, next)),
+                Op::End => return None,
+            }
+        }
+    }
+
+    // === outcomes ===
+
+    /// The index of the chosen target. Without a key it is `None`, or chance decides if it must be `total`.
+    fn deal(&mut self, outcome: &'p crate::bytecode::Outcome, total: bool) -> Option<usize> {
+        let Some(deal) = &outcome.deal else { return Some(0) };
+        let chance = |chance: u64| split::hash(&chance.to_le_bytes(), deal.seed);
+        let hash = match deal.key {
+            None => chance(self.chance),
+            Some(key) => match self.hash(key, deal.seed) {
+                Some(hash) => hash,
+                None if total => chance(self.chance),
+                None => return None,
+            },
+        };
+        Some(deal.split.pick(hash))
+    }
+
+    /// From a target down to a declared cluster.
+    fn settle(&mut self, mut target: Target, count: &mut impl FnMut(u32)) -> u32 {
+        loop {
+            match target {
+                Target::Cluster(cluster) => return cluster,
+                Target::Outcome(index) => {
+                    let outcome = &self.program.outcomes()[index as usize];
+                    let chosen = match self.deal(outcome, false) {
+                        Some(chosen) => chosen,
+                        None => {
+                            count(outcome.cell + outcome.targets.len() as u32);
+                            self.deal(outcome, true).unwrap_or(0)
+                        }
+                    };
+                    count(outcome.cell + chosen as u32);
+                    target = outcome.targets[chosen];
+                }
+            }
+        }
+    }
+
+    /// The hash of the first value of a slot.
+    fn hash(&mut self, key: SlotId, seed: u64) -> Option<u64> {
+        let range = self.slot(key);
+        self.arena.get(range.start).map(|value| value.with_text(|text| split::hash(text, seed)))
+    }
+
+    // === tests ===
+
+    fn test(&mut self, test: &'p Test) -> bool {
+        let Some(memo) = test.memo else { return self.ask(test) };
+        match self.memos[memo as usize] {
+            Memo::Yes => true,
+            Memo::No => false,
+            Memo::Unasked => {
+                let answer = self.ask(test);
+                self.memos[memo as usize] = if answer { Memo::Yes } else { Memo::No };
+                answer
+            }
+        }
+    }
+
+    fn ask(&mut self, test: &'p Test) -> bool {
+        let range = self.slot(test.slot);
+        if let Check::Against(order, other) = &test.check {
+            let others = self.slot(*other);
+            let (these, those) = (&self.arena[range], &self.arena[others]);
+            return these.iter().any(|value| those.iter().any(|other| value.compares(*order, other)));
+        }
+        self.arena[range].iter().any(|value| satisfies(value, &test.check))
+    }
+
+    // === slots ===
+
+    /// Where the values of a slot stand; fills it if it was not asked before.
+    fn slot(&mut self, id: SlotId) -> Range<usize> {
+        let (start, end) = self.slots[id.0 as usize];
+        if (start, end) != UNKNOWN {
+            return start as usize..end as usize;
+        }
+        let range = self.fill(id);
+        self.slots[id.0 as usize] = (range.start as u32, range.end as u32);
+        range
+    }
+
+    #[cold]
+    fn fill(&mut self, id: SlotId) -> Range<usize> {
+        let program = self.program;
+        match &program.slots()[id.0 as usize] {
+            Slot::Field(field) => {
+                let start = self.arena.len();
+                field.read(&self.input, &mut self.arena);
+                start..self.arena.len()
+            }
+            Slot::Literal(value) => self.one(Some(value.clone())),
+            Slot::Lower(of) => self.each(*of, |value| match value {
+                Value::String(Cow::Borrowed(text)) if !text.iter().any(u8::is_ascii_uppercase) => {
+                    Some(Value::bytes(text))
+                }
+                value => Some(Value::String(text(value).to_ascii_lowercase().into())),
+            }),
+            Slot::Len(of) => self.each(*of, |value| i64::try_from(text(value).len()).ok().map(Value::Int)),
+            Slot::Int(of) => self.each(*of, |value| parse_int(text(value)).map(Value::Int)),
+            Slot::Version(of) => self.each(*of, |value| Version::parse(text(value)).map(Value::Version)),
+            Slot::Exists(of) => {
+                let exists = !self.slot(*of).is_empty();
+                self.one(Some(Value::Bool(exists)))
+            }
+            Slot::Percent(key, seed) => {
+                let percent = self.hash(*key, *seed).map(|hash| Value::Percent(split::bucket(hash)));
+                self.one(percent)
+            }
+            Slot::Coalesce(sides) => {
+                sides.iter().map(|side| self.slot(*side)).find(|range| !range.is_empty()).unwrap_or(0..0)
+            }
+            Slot::Modulo(of, divisor) => self.each(*of, |value| match value {
+                Value::Int(i) => i.checked_rem_euclid(*divisor).map(Value::Int),
+                _ => None,
+            }),
+        }
+    }
+
+    fn one(&mut self, value: Option<Value<'r>>) -> Range<usize> {
+        let start = self.arena.len();
+        self.arena.extend(value);
+        start..self.arena.len()
+    }
+
+    /// A function of each value of another slot; where it has no answer, there is no value.
+    fn each(&mut self, of: SlotId, f: impl Fn(&Value<'r>) -> Option<Value<'r>>) -> Range<usize> {
+        let range = self.slot(of);
+        let start = self.arena.len();
+        for at in range {
+            let value = f(&self.arena[at]);
+            self.arena.extend(value);
+        }
+        start..self.arena.len()
+    }
+}
+
+fn satisfies(value: &Value<'_>, check: &Check) -> bool {
+    match (check, value) {
+        (Check::Text(literal), Value::String(text)) => **literal == **text,
+        (Check::In(list), value) => list.contains(value),
+        (Check::StartsWith(literal), Value::String(text)) => text.starts_with(literal),
+        (Check::EndsWith(literal), Value::String(text)) => text.ends_with(literal),
+        (Check::Contains(finder), Value::String(text)) => finder.find(text).is_some(),
+        (Check::PathUnder(root), Value::String(path)) => path_under(path, root),
+        (Check::HostUnder(domain), Value::String(host)) => host_under(host, domain),
+        (Check::Matches(pattern), Value::String(text)) => pattern.is_match(text),
+        (Check::Int(order, literal), Value::Int(i)) => order.holds(i.cmp(literal)),
+        (Check::Percent(order, literal), Value::Percent(p)) => order.holds(p.cmp(literal)),
+        (Check::Version(order, literal), Value::Version(version)) => order.holds(version.cmp(literal)),
+        (Check::Time(order, literal), Value::Time(time)) => order.holds(time.cmp(literal)),
+        (Check::Ip(literal), Value::Ip(ip)) => literal == ip,
+        (Check::IsTrue, Value::Bool(b)) => *b,
+        (Check::Bool(literal), Value::Bool(b)) => literal == b,
+        _ => false,
+    }
+}
+
+fn text<'v>(value: &'v Value<'_>) -> &'v [u8] {
+    match value {
+        Value::String(text) => text,
+        _ => b"",
+    }
+}

@@ -1,0 +1,152 @@
+//! What an explanation is, and how people read it.
+
+use std::fmt;
+
+use crate::schema::decimal4;
+use crate::syntax::ast::State;
+
+/// Why a request goes where it goes.
+///
+/// `Display` writes it for people; with the feature `serde` it serialises, for instance as JSON. Values come
+/// from the request as they are: an explanation can hold cookies and other secrets, and should be shown to those
+/// only who may see the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The declared cluster that was chosen.
+    pub cluster: String,
+    /// The route that decided; `None` for the default.
+    pub rule: Option<String>,
+    /// The revision of the rule set.
+    pub revision: u64,
+    /// The routes in their order, up to the one that decided.
+    pub steps: Vec<Step>,
+    /// How the clusters of the outcome were chosen, from the statement's down to the declared one.
+    pub dealt: Vec<Dealt>,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Step {
+    /// The route's name.
+    pub rule: String,
+    /// Whether it is live, a shadow or paused.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "state_name"))]
+    pub state: State,
+    /// Whether its condition was true; `None` when it is paused and was not looked at.
+    pub matched: Option<bool>,
+    /// The comparisons that were made, in their order. Those that could not change the verdict any more are not
+    /// among them.
+    pub looked_at: Vec<Look>,
+    /// How a shadow's outcome would have been dealt, or that the key of a split was absent.
+    pub dealt: Option<Dealt>,
+}
+
+/// One comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Look {
+    /// As it stands in the text.
+    pub condition: String,
+    /// The values of its left side, as text; none when absent. Long ones and long rows are cut, and say so with
+    /// `…`. Bytes that are not UTF-8 are escaped.
+    pub seen: Vec<String>,
+    /// What came out.
+    pub verdict: bool,
+}
+
+/// How one of several clusters was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Dealt {
+    /// The statement whose outcome it is: a route's or a cluster's name, or `default`.
+    pub of: String,
+    /// The target that was chosen; `None` when the key was absent and the route therefore did not match.
+    pub target: Option<String>,
+    /// The key's text; `None` when chance decided or the key was absent.
+    pub key: Option<String>,
+    /// The key's bucket, from 0 to 999,999 in steps of 0.0001 percent: what `percent` of it would be. `None`
+    /// when the key was absent.
+    pub bucket: Option<u32>,
+}
+
+// === impl Display ===
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by ", self.cluster)?;
+        match &self.rule {
+            Some(rule) => write!(f, "route {rule}")?,
+            None => f.write_str("default")?,
+        }
+        writeln!(f, ", revision {}", self.revision)?;
+        for step in &self.steps {
+            step.fmt(f)?;
+        }
+        if self.rule.is_none() {
+            writeln!(f, "  default")?;
+        }
+        for dealt in &self.dealt {
+            writeln!(f, "         {dealt}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Live => "",
+            State::Shadow => " (shadow: counted, does not act)",
+            State::Paused => " (paused: not looked at)",
+        };
+        let verdict = match self.matched {
+            Some(true) => ": yes",
+            Some(false) => ": no",
+            None => "",
+        };
+        writeln!(f, "  route {}{verdict}{state}", self.rule)?;
+        for look in &self.looked_at {
+            writeln!(f, "    {look}")?;
+        }
+        match &self.dealt {
+            Some(dealt) => writeln!(f, "         {dealt}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.verdict { "yes" } else { "no" };
+        write!(f, "{verdict:<4} {}", self.condition)?;
+        match self.seen.as_slice() {
+            [] => f.write_str("  -- absent"),
+            seen => write!(f, "  -- {}", seen.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for Dealt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(target) = &self.target else {
+            return write!(f, "split of {}: no key in the request, so the next rule is tried", self.of);
+        };
+        write!(f, "split of {}: {target}", self.of)?;
+        let bucket = decimal4(u64::from(self.bucket.unwrap_or(0)));
+        match &self.key {
+            Some(key) => write!(f, ", key {key} in bucket {bucket}"),
+            None => write!(f, ", by chance"),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+fn state_name<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.as_str())
+}

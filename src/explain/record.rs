@@ -1,0 +1,131 @@
+//! The reference evaluator's walk, written down.
+
+use super::explanation::{Dealt, Explanation, Look, Step};
+use crate::check::reference::{self, Dealer, Observer, Verdict};
+use crate::check::typed::{Outcome, Rules, State, Target, Test};
+use crate::schema::{Input, Value};
+
+/// How many values of one comparison are shown.
+const VALUES: usize = 8;
+/// How many bytes of one value are shown.
+const BYTES: usize = 120;
+/// How many characters of one comparison are shown.
+const CONDITION: usize = 200;
+
+/// Decides as the reference does, and says why. `text` is what the rules were resolved from.
+pub(crate) fn explain(
+    rules: &Rules,
+    text: &str,
+    revision: u64,
+    input: &Input<'_>,
+    chance: u64,
+) -> (Explanation, Verdict) {
+    let mut record = Record { rules, text, steps: Vec::new(), dealt: Vec::new() };
+    let verdict = reference::decide(rules, input, chance, &mut record);
+    let Record { steps, dealt, .. } = record;
+    let cluster = rules.target_name(Target::Cluster(verdict.cluster)).to_owned();
+    let rule = verdict.route.and_then(|at| rules.routes.get(at)).map(|route| route.name.to_string());
+    (Explanation { cluster, rule, revision, steps, dealt }, verdict)
+}
+
+struct Record<'a> {
+    rules: &'a Rules,
+    text: &'a str,
+    steps: Vec<Step>,
+    dealt: Vec<Dealt>,
+}
+
+// === impl Record ===
+
+impl Observer for Record<'_> {
+    fn route(&mut self, index: usize) {
+        let Some(route) = self.rules.routes.get(index) else { return };
+        self.steps.push(Step {
+            rule: route.name.to_string(),
+            state: route.state,
+            matched: None,
+            looked_at: Vec::new(),
+            dealt: None,
+        });
+    }
+
+    fn test(&mut self, test: &Test, seen: &[Value<'_>], verdict: bool) {
+        let condition = one_line(test.span.of(self.text));
+        let mut shown: Vec<String> = seen.iter().take(VALUES).map(shown).collect();
+        if seen.len() > VALUES {
+            shown.push("…".to_owned());
+        }
+        if let Some(step) = self.steps.last_mut() {
+            step.looked_at.push(Look { condition, seen: shown, verdict });
+        }
+    }
+
+    fn verdict(&mut self, _: usize, verdict: bool) {
+        if let Some(step) = self.steps.last_mut() {
+            step.matched = Some(verdict);
+        }
+    }
+
+    fn dealt(&mut self, dealer: Dealer, dealt: Option<reference::Dealt>) {
+        let rules = self.rules;
+        let (of, outcome, acts): (&str, Option<&Outcome>, bool) = match dealer {
+            Dealer::Default => ("default", Some(&rules.default), true),
+            Dealer::Logical(at) => match rules.logical.get(at as usize) {
+                Some(logical) => (&logical.name, Some(&logical.outcome), true),
+                None => ("", None, true),
+            },
+            Dealer::Route(at) => match rules.routes.get(at) {
+                Some(route) => (&route.name, Some(&route.outcome), route.state == State::Live),
+                None => ("", None, true),
+            },
+        };
+        let target = dealt.as_ref().and_then(|dealt| outcome?.targets.get(dealt.target));
+        let entry = Dealt {
+            of: of.to_owned(),
+            target: target.map(|target| rules.target_name(*target).to_owned()),
+            bucket: dealt.as_ref().map(|dealt| dealt.bucket),
+            key: dealt.as_ref().and_then(|dealt| dealt.key.as_deref()).map(quoted),
+        };
+        // What did not act belongs to its step, what did to the outcome.
+        match self.steps.last_mut() {
+            Some(step) if !acts || entry.target.is_none() => step.dealt = Some(entry),
+            _ => self.dealt.push(entry),
+        }
+    }
+
+    fn paused(&mut self, index: usize) {
+        self.route(index);
+    }
+}
+
+/// A value as it would be written in a rule, or nearly.
+fn shown(value: &Value<'_>) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        other => other.with_text(|text| String::from_utf8_lossy(text).into_owned()),
+    }
+}
+
+fn quoted(text: &[u8]) -> String {
+    let cut = text.get(..BYTES).unwrap_or(text);
+    let body = match std::str::from_utf8(cut) {
+        Ok(text) => text.escape_debug().to_string().replace("\\'", "'"),
+        // A character that was cut in two is escaped, and the dots say that something is missing.
+        Err(_) => cut.escape_ascii().to_string(),
+    };
+    let dots = if cut.len() < text.len() { "…" } else { "" };
+    format!("\"{body}{dots}\"")
+}
+
+/// A piece of rule text with each run of blanks outside strings as one.
+fn one_line(text: &str) -> String {
+    let line = if text.contains('\n') {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    } else {
+        text.to_owned()
+    };
+    match line.char_indices().nth(CONDITION) {
+        Some((at, _)) => format!("{}…", line.get(..at).unwrap_or("")),
+        None => line,
+    }
+}
