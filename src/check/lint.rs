@@ -29,7 +29,10 @@ pub(super) fn rules(rules: &Rules, problems: &mut Problems) {
 
 /// Lints one condition.
 pub(super) fn condition(condition: &Condition, span: Span, problems: &mut Problems) {
-    if truth(condition) == Some(false) {
+    // A literal that can never be equal has been pointed at already, and is the better place to look.
+    let told =
+        |p: &Problem| p.code == Code::NeverEqual && span.start <= p.span.start && p.span.end <= span.end;
+    if truth(condition) == Some(false) && !problems.kept.iter().any(told) {
         problems.push(
             Problem::new(Code::NeverMatches, span, "this condition is never true")
                 .label("no request can satisfy it"),

@@ -25,8 +25,11 @@ pub(crate) fn resolve_file(
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Rules> {
-    let mut resolver = Resolver::new(file, text, names, limits, problems);
-    resolver.file(file)
+    if file.incomplete {
+        // Names that are missing may well be in the rest.
+        return None;
+    }
+    Resolver::new(file, text, names, limits, problems).file(file)
 }
 
 /// Resolves a condition that stands alone; `salt` is what `percent` uses without one of its own.
@@ -317,7 +320,7 @@ impl<'a> Resolver<'a> {
                 None if declared.is_empty() => {
                     problem.label("the application declares no clusters").help("in Rust: `Schema::clusters`")
                 }
-                None => problem.label(format!("known are {}", some_names(declared.iter().map(|c| &**c)))),
+                None => problem.label(format!("known: {}", some_names(declared.iter().map(|c| &**c)))),
             });
         }
         None
@@ -641,7 +644,7 @@ impl<'a> Resolver<'a> {
                         right.span,
                         format!("`{symbol}` needs a string literal on its right"),
                     )
-                    .label("as in `path starts_with \"/api\"`"),
+                    .label(format!("as in `path {symbol} \"/api\"`")),
                 );
                 return None;
             }
@@ -1007,7 +1010,7 @@ impl<'a> Resolver<'a> {
                     None if known.is_empty() => {
                         problem.label("there are no lists; write `list NAME = [ … ]` or `[ … ]` here")
                     }
-                    None => problem.label(format!("known are {}", some_names(known.into_iter()))),
+                    None => problem.label(format!("known: {}", some_names(known.into_iter()))),
                 });
             }
             return None;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rules::{Form, Rules};
+use super::rules::{Form, Joined, Rules};
 use crate::bytecode::Program;
 use crate::check::{self, typed};
 use crate::compile::{CompileError, compile, compile_condition};
@@ -41,29 +41,32 @@ pub(super) fn run(
     match &rules.0 {
         Form::Text { name, text } => {
             let source = Source::named(&**name);
-            let (_, compiled) = run_text(text, &source, schema, limits, strict)?;
-            Ok(compiled)
+            let mut problems = Problems::new(limits.diagnostics);
+            let file = syntax::parse_file(text, limits, &mut problems);
+            finish(&file, text, &source, schema, limits, strict, problems)
         }
         Form::Statements(statements) => {
-            let (text, source) = statements.join(limits)?;
-            let (file, mut compiled) = run_text(&text, &source, schema, limits, strict)?;
+            let Joined { text, sound, source, mut problems, broken } = statements.join(limits);
+            let mut file = syntax::parse_file(text.get(..sound).unwrap_or(""), limits, &mut problems);
+            file.broken.extend(broken);
+            let mut compiled = finish(&file, &text, &source, schema, limits, strict, problems)?;
             compiled.text = syntax::print::print(&file).into();
             Ok(compiled)
         }
     }
 }
 
-fn run_text(
+fn finish(
+    file: &ast::File,
     text: &str,
     source: &Source,
     schema: &Schema,
     limits: &Limits,
     strict: bool,
-) -> Result<(ast::File, Compiled), Diagnostics> {
-    let mut problems = Problems::new(limits.diagnostics);
-    let file = syntax::parse_file(text, limits, &mut problems);
+    mut problems: Problems,
+) -> Result<Compiled, Diagnostics> {
     let names = Names::new(schema);
-    let typed = check::resolve_file(&file, text, &names, limits, &mut problems);
+    let typed = check::resolve_file(file, text, &names, limits, &mut problems);
     let (typed, program) = match typed {
         Some(typed) if !problems.has_errors() => match compile(&typed, limits.program_bytes) {
             Ok(program) => (typed, program),
@@ -79,7 +82,7 @@ fn run_text(
         return Err(lints);
     }
     let text: Arc<str> = text.into();
-    Ok((file, Compiled { spans: text.clone(), text, typed, program, lints }))
+    Ok(Compiled { spans: text.clone(), text, typed, program, lints })
 }
 
 /// Runs the pipeline for a condition that stands alone.

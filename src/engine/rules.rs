@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::diagnostic::{Diagnostics, Piece, Problems, Source};
+use crate::diagnostic::{Piece, Problems, Source};
 use crate::limits::Limits;
 use crate::syntax::print::Name;
 use crate::syntax::{parse_condition, parse_list, parse_outcome};
@@ -59,6 +59,8 @@ struct Statement {
     label: String,
     /// Everything before the first piece.
     head: String,
+    /// What others may call it by, if anything.
+    name: Option<String>,
     parts: Vec<(&'static str, Part, String)>,
 }
 
@@ -114,14 +116,14 @@ impl Statements {
     #[must_use]
     pub fn list(self, name: &str, members: impl Into<String>) -> Self {
         let parts = vec![("members", Part::Members, members.into())];
-        self.add(format!("list {name}"), format!("list {} = ", Name(name)), parts)
+        self.add(format!("list {name}"), format!("list {} = ", Name(name)), Some(name), parts)
     }
 
     /// Adds `cluster NAME = OUTCOME`.
     #[must_use]
     pub fn cluster(self, name: &str, outcome: impl Into<String>) -> Self {
         let parts = vec![("outcome", Part::Outcome, outcome.into())];
-        self.add(format!("cluster {name}"), format!("cluster {} = ", Name(name)), parts)
+        self.add(format!("cluster {name}"), format!("cluster {} = ", Name(name)), Some(name), parts)
     }
 
     /// Adds `route NAME: CONDITION => OUTCOME`.
@@ -146,55 +148,109 @@ impl Statements {
     #[must_use]
     pub fn default(self, outcome: impl Into<String>) -> Self {
         let parts = vec![("outcome", Part::Outcome, outcome.into())];
-        self.add("default".to_owned(), "default => ".to_owned(), parts)
+        self.add("default".to_owned(), "default => ".to_owned(), Some("default"), parts)
     }
 
     fn rule(self, state: &str, name: &str, condition: String, outcome: String) -> Self {
         let parts = vec![("condition", Part::Condition, condition), ("outcome", Part::Outcome, outcome)];
-        self.add(format!("route {name}"), format!("{state}route {}: ", Name(name)), parts)
+        self.add(format!("route {name}"), format!("{state}route {}: ", Name(name)), None, parts)
     }
 
-    fn add(mut self, label: String, head: String, parts: Vec<(&'static str, Part, String)>) -> Self {
-        self.statements.push(Statement { label, head, parts });
+    fn add(
+        mut self,
+        label: String,
+        head: String,
+        name: Option<&str>,
+        parts: Vec<(&'static str, Part, String)>,
+    ) -> Self {
+        self.statements.push(Statement { label, head, name: name.map(str::to_owned), parts });
         self
     }
 
     /// One text of all statements, and where its pieces came from.
     ///
-    /// Each piece is parsed on its own first. Only when all of them are what they should be is the text worth
-    /// parsing: put together, each then means what it meant alone.
-    pub(super) fn join(&self, limits: &Limits) -> Result<(String, Source), Diagnostics> {
-        let mut text = String::new();
+    /// Each piece is parsed on its own first. Statements of which a piece is not what it should be stand behind
+    /// the end of what is to be parsed, for diagnostics to show; the sound ones, put together, mean what they
+    /// meant alone.
+    pub(super) fn join(&self, limits: &Limits) -> Joined {
+        let mut joined = Joined {
+            text: String::new(),
+            sound: 0,
+            source: Source::Pieces(Vec::new()),
+            problems: Problems::new(limits.diagnostics),
+            broken: Vec::new(),
+        };
         let mut pieces = Vec::new();
-        let mut problems = Problems::new(limits.diagnostics);
+        let mut broken = Vec::new();
         for statement in &self.statements {
-            let start = text.len();
-            text.push_str(&statement.head);
-            pieces.push(Piece { label: statement.label.clone(), range: start..text.len() });
-            for (i, (what, part, piece)) in statement.parts.iter().enumerate() {
-                if i > 0 {
-                    text.push_str("\n=> ");
-                }
-                let start = text.len();
-                let mut found = Problems::new(limits.diagnostics);
-                match part {
-                    Part::Condition => drop(parse_condition(piece, limits, &mut found)),
-                    Part::Outcome => drop(parse_outcome(piece, limits, &mut found)),
-                    Part::Members => drop(parse_list(piece, limits, &mut found)),
-                }
-                problems.extend_shifted(found, start);
-                text.push_str(piece);
-                pieces
-                    .push(Piece { label: format!("{}, {what}", statement.label), range: start..text.len() });
+            let problems: Vec<Problems> =
+                statement.parts.iter().map(|(_, part, piece)| part.problems(piece, limits)).collect();
+            if problems.iter().any(Problems::has_errors) {
+                broken.push((statement, problems));
+            } else {
+                statement.write(&mut joined.text, &mut pieces);
             }
-            // A comment at the end of a piece ends here too.
-            text.push('\n');
         }
-        pieces.push(Piece { label: "rules".to_owned(), range: text.len()..text.len() });
-        let source = Source::Pieces(pieces);
-        if problems.has_errors() {
-            return Err(Diagnostics::new(problems, &source, &text));
+        joined.sound = joined.text.len();
+        // What is missing has no piece to be blamed for it.
+        pieces.push(Piece { label: "rules".to_owned(), range: joined.sound..joined.sound });
+        for (statement, problems) in broken {
+            joined.broken.extend(statement.name.clone());
+            let starts = statement.write(&mut joined.text, &mut pieces);
+            for (problems, start) in problems.into_iter().zip(starts) {
+                joined.problems.extend_shifted(problems, start);
+            }
         }
-        Ok((text, source))
+        joined.source = Source::Pieces(pieces);
+        joined
+    }
+}
+
+/// Statements put together.
+pub(super) struct Joined {
+    pub(super) text: String,
+    /// How much of the text is to be parsed.
+    pub(super) sound: usize,
+    pub(super) source: Source,
+    pub(super) problems: Problems,
+    /// The names that the others would have given.
+    pub(super) broken: Vec<String>,
+}
+
+// === impl Statement ===
+
+impl Statement {
+    /// Writes the statement and says where its parts start.
+    fn write(&self, text: &mut String, pieces: &mut Vec<Piece>) -> Vec<usize> {
+        let start = text.len();
+        text.push_str(&self.head);
+        pieces.push(Piece { label: self.label.clone(), range: start..text.len() });
+        let mut starts = Vec::with_capacity(self.parts.len());
+        for (i, (what, _, piece)) in self.parts.iter().enumerate() {
+            if i > 0 {
+                // A comment at the end of a piece ends here too.
+                text.push_str("\n=> ");
+            }
+            let start = text.len();
+            starts.push(start);
+            text.push_str(piece);
+            pieces.push(Piece { label: format!("{}, {what}", self.label), range: start..text.len() });
+        }
+        text.push('\n');
+        starts
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    fn problems(self, piece: &str, limits: &Limits) -> Problems {
+        let mut problems = Problems::new(limits.diagnostics);
+        match self {
+            Part::Condition => drop(parse_condition(piece, limits, &mut problems)),
+            Part::Outcome => drop(parse_outcome(piece, limits, &mut problems)),
+            Part::Members => drop(parse_list(piece, limits, &mut problems)),
+        }
+        problems
     }
 }

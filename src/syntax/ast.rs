@@ -20,6 +20,8 @@ pub(crate) struct File {
     pub(crate) end: Vec<Comment>,
     /// Names of lists and clusters, and `default`, whose statements were not understood.
     pub(crate) broken: Vec<String>,
+    /// Not all of the text was looked at, because it is too large.
+    pub(crate) incomplete: bool,
 }
 
 /// A statement with the comments that belong to it.

@@ -26,6 +26,7 @@ pub(super) enum Expected {
     Range,
     Kind,
     Statement,
+    Next,
 }
 
 /// The statements there are, for a misspelt one.
@@ -53,6 +54,7 @@ impl Expected {
             Expected::Range => "`..`",
             Expected::Kind => "`route`",
             Expected::Statement => "a statement",
+            Expected::Next => "the next statement",
         }
     }
 }
@@ -105,13 +107,10 @@ pub(super) fn no_statement(text: &str, at: usize) -> Problem {
         };
     }
     let problem = unexpected(text, at, vec![Expected::Statement]);
-    match (&problem.label, found) {
-        (None, "&&" | "||" | "and" | "or" | "not") => {
-            problem.help("a condition stands before `=>`; after the outcome the next statement starts")
-        }
-        (None, _) => problem
+    match &problem.label {
+        None => problem
             .label("a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`"),
-        _ => problem,
+        Some(_) => problem,
     }
 }
 
@@ -132,6 +131,9 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
             "a regular expression is asked with `matches`, and refused with `!(… matches …)`"
         }
         "<>" => "inequality is written `!=`",
+        ">" if before.ends_with('<') => "inequality is written `!=`",
+        "=" if before.ends_with("!=") => "inequality is written `!=`",
+        ")" if wants(Expected::Operator) && !wants(Expected::Close) => "no parenthesis is open here",
         "&" => "and is written `&&`",
         "|" => "or is written `||`",
         "??=" | "?" => "a default is written `a ?? b`",
@@ -152,16 +154,26 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
         }
         "{" | "}" => "there are no braces; a list stands in `[ ]`, a condition in `( )`",
         "*" | "+" | "/" => "there is no arithmetic but `%`",
+        "." if wants(Expected::Close) => {
+            "a name with other characters than letters, digits, `_` and `-` stands in quotes"
+        }
+        "" if wants(Expected::Operand) => "the text ends too early",
         "" if wants(Expected::Close) => "a parenthesis is not closed",
         "" if wants(Expected::Unbracket) => "a bracket is not closed",
         _ if wants(Expected::Colon) && !found.is_empty() => "the name of a route is followed by `:`",
         _ if expected == [Expected::Arrow] && is_word(found) => "the outcome follows `=>`",
+        "&&" | "||" | "and" | "or" | "not" if wants(Expected::By) => {
+            "a condition stands before `=>`; after the outcome the next statement starts"
+        }
         _ if wants(Expected::Operator) && is_word(found) => {
             let near = nearest(
                 found,
                 ["starts_with", "ends_with", "contains", "under", "matches", "and", "or", "in", "not"],
             );
-            return near.map(|near| format!("did you mean `{near}`?"));
+            return match near {
+                Some(near) => Some(format!("did you mean `{near}`?")),
+                None => wants(Expected::Arrow).then(|| "the outcome follows `=>`".to_owned()),
+            };
         }
         _ if wants(Expected::Name) && found.starts_with(|c: char| c.is_ascii_digit()) => {
             "a name starts with a letter or `_`; any other can be quoted"

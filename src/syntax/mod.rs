@@ -43,6 +43,14 @@ pub(crate) const RESERVED: &[&str] = &[
     "false",
 ];
 
+/// Whether `word` starts statements.
+pub(crate) fn is_starter(word: &str) -> bool {
+    RESERVED.get(..STARTERS).is_some_and(|starters| starters.contains(&word))
+}
+
+/// How many words at the head of [`RESERVED`] start statements.
+const STARTERS: usize = 11;
+
 /// The statements of the service gateway, which have their names already.
 pub(crate) const GATEWAY_KINDS: &[&str] = &["deny", "limit", "cache", "capture", "mirror"];
 

@@ -14,7 +14,7 @@ use super::ast::{
     Rule as RouteRule, Set, Spanned, State, Statement, Target, Value,
 };
 use super::expect::{Expected, no_statement, shown, unexpected};
-use super::{GATEWAY_KINDS, RESERVED, is_bare, literal, scan};
+use super::{GATEWAY_KINDS, RESERVED, is_bare, is_starter, is_word, literal, scan};
 use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::limits::Limits;
 
@@ -29,6 +29,7 @@ type Parsed<T> = Result<T, Problem>;
 pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -> File {
     let mut file = File::default();
     if !fits(text, limits, problems) {
+        file.incomplete = true;
         return file;
     }
     let scan = scan::scan(text, limits.effective_depth());
@@ -52,6 +53,7 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
                 )
                 .help("the application can raise the limit `statements`"),
             );
+            file.incomplete = true;
             return file;
         }
         let next = scan.anchors.get(scan.anchors.partition_point(|&anchor| anchor <= at)).copied();
@@ -110,7 +112,7 @@ pub(crate) fn parse_condition(
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Spanned<Condition>> {
-    piece(text, limits, problems, Rule::condition, |b, pair| {
+    piece(text, limits, problems, Rule::lone_condition, |b, pair| {
         let span = b.span(&pair);
         let node = b.condition(pair);
         b.expect_end(node, span)
@@ -119,12 +121,12 @@ pub(crate) fn parse_condition(
 
 /// Parses an outcome that stands alone: what follows `=>`.
 pub(crate) fn parse_outcome(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Outcome> {
-    piece(text, limits, problems, Rule::outcome, |b, pair| b.outcome(pair))
+    piece(text, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
 }
 
 /// Parses the members of a list that stands alone, brackets included.
 pub(crate) fn parse_list(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Vec<Member>> {
-    piece(text, limits, problems, Rule::set, |b, pair| b.members(pair))
+    piece(text, limits, problems, Rule::lone_set, |b, pair| b.members(pair))
 }
 
 fn piece<T>(
@@ -150,23 +152,8 @@ fn piece<T>(
             return None;
         }
     };
-    let end = start + end_of(&pair);
     let mut builder = Builder { text, offset: start, limits, problems };
-    let built = build(&mut builder, pair);
-    let after = skip_blank(text, end);
-    let built = built.and_then(|built| {
-        if after < text.len() {
-            let expected = match what {
-                Rule::condition => vec![Expected::Operator],
-                Rule::outcome => vec![Expected::Comma, Expected::By],
-                _ => vec![],
-            };
-            return Err(unexpected(text, after, expected)
-                .help("each piece is one condition, one outcome or one list, and nothing after it"));
-        }
-        Ok(built)
-    });
-    built.map_err(|problem| problems.push(problem)).ok()
+    build(&mut builder, pair).map_err(|problem| problems.push(problem)).ok()
 }
 
 fn fits(text: &str, limits: &Limits, problems: &mut Problems) -> bool {
@@ -220,6 +207,13 @@ fn statement(
         }
     };
     let end = at + end_of(&pair);
+    if !starts_word(text, skip_blank(text, end))
+        && let Err(error) = Grammar::parse(Rule::whole, rest)
+    {
+        // What follows is no statement: the grammar knows better what could have stood there.
+        problems.push(syntax_error(text, at, &error));
+        return None;
+    }
     let mut builder = Builder { text, offset: at, limits, problems };
     match builder.statement(pair) {
         Ok(statement) => Some((Some(statement), end)),
@@ -228,6 +222,14 @@ fn statement(
             Some((None, end))
         }
     }
+}
+
+/// Whether a word stands at `at` that might be meant to start a statement, or nothing at all.
+fn starts_word(text: &str, at: usize) -> bool {
+    let rest = text.get(at..).unwrap_or("");
+    let word =
+        rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
+    rest.is_empty() || (is_word(word) && (is_bare(word) || is_starter(word)))
 }
 
 /// Better words for the mistakes that can only be made at the head of a statement.
@@ -259,7 +261,7 @@ fn defined_name(statement: &str) -> Option<String> {
     let mut words = statement
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
         .filter(|w| !w.is_empty());
-    match words.next()? {
+    match words.find(|word| !matches!(*word, "paused" | "shadow"))? {
         "default" => Some("default".to_owned()),
         "list" | "cluster" => words.next().map(str::to_owned),
         _ => None,
@@ -321,6 +323,7 @@ fn expected(tried: Rule) -> Option<Expected> {
         Rule::set | Rule::bracket => Expected::Bracket,
         Rule::unbracket => Expected::Unbracket,
         Rule::dots => Expected::Range,
+        Rule::next => Expected::Next,
         Rule::kind | Rule::kw_route => Expected::Kind,
         _ => return None,
     })

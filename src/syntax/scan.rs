@@ -3,7 +3,7 @@
 //! It knows strings and comments and nothing else, takes linear time and never recurses. The nesting is
 //! counted here so that the parser, which does recurse, is never asked to go deeper than allowed.
 
-use super::{RESERVED, is_word};
+use super::is_starter;
 use crate::diagnostic::Span;
 
 /// What matters of a text.
@@ -43,7 +43,7 @@ pub(super) fn scan(text: &str, depth: usize) -> Scan {
         match token {
             Token::Newline => line_start = true,
             Token::Comment => {}
-            Token::Word if line_start && starts_statement(span.of(text)) => {
+            Token::Word if line_start && is_starter(span.of(text)) => {
                 (open, nots, reported) = (0, 0, false);
                 nots_outside.clear();
                 scan.anchors.push(span.start);
@@ -77,10 +77,6 @@ pub(super) fn comments(text: &str) -> impl Iterator<Item = Span> + '_ {
     let any = memchr::memchr(b'#', text.as_bytes()).is_some();
     let scanned = if any { text } else { "" };
     tokens(scanned).filter(|(token, _)| *token == Token::Comment).map(|(_, span)| span)
-}
-
-fn starts_statement(word: &str) -> bool {
-    is_word(word) && RESERVED.get(..11).is_some_and(|kinds| kinds.contains(&word))
 }
 
 fn tokens(text: &str) -> impl Iterator<Item = (Token, Span)> + '_ {

@@ -1,0 +1,1891 @@
+//! Every message that the author of a rule can get, as they see it.
+//!
+//! A message speaks to whoever wrote the rule: it names the place, shows the line, and says what to do. The
+//! snapshots are the specification of that; a change to one is a change to the product.
+
+use insta::assert_snapshot;
+use pointsman::schema::{List, Schema};
+use pointsman::{BuildError, Condition, Diagnostics, Engine, Limits, Rules, Statements};
+
+fn schema() -> Schema {
+    Schema::new()
+        .clusters(["gray", "prod"])
+        .bool_field("is_staff", |_| None)
+        .list("beta", List::strings(["1"]))
+}
+
+/// The diagnostics of a rule set, errors or lints.
+fn rules<'a>(rules: impl Into<Rules<'a>>) -> Diagnostics {
+    within(rules, Limits::default())
+}
+
+fn within<'a>(rules: impl Into<Rules<'a>>, limits: Limits) -> Diagnostics {
+    match Engine::builder().schema(schema()).limits(limits).build(rules) {
+        Ok(engine) => engine.rules().lints().clone(),
+        Err(BuildError::Rules(diagnostics)) => diagnostics,
+        Err(other) => panic!("the schema is sound: {other}"),
+    }
+}
+
+/// The diagnostics of a condition, errors or lints.
+fn condition(text: &str) -> Diagnostics {
+    match Condition::compile("", text, &schema(), &Limits::default()) {
+        Ok(condition) => condition.lints().clone(),
+        Err(BuildError::Rules(diagnostics)) => diagnostics,
+        Err(other) => panic!("the schema is sound: {other}"),
+    }
+}
+
+#[test]
+fn single_equals() {
+    assert_snapshot!(condition(r#"host = "a""#), @r#"
+    error: expected an operator, found `=`
+     --> condition:1:6
+      |
+    1 | host = "a"
+      |      ^ equality is written `==`
+    "#);
+}
+
+#[test]
+fn single_quotes() {
+    assert_snapshot!(condition("host == 'a'"), @r#"
+    error: expected a field, a function, a literal or `(`, found `'`
+     --> condition:1:9
+      |
+    1 | host == 'a'
+      |         ^ strings stand in double quotes
+    "#);
+}
+
+#[test]
+fn single_ampersand() {
+    assert_snapshot!(condition("is_staff & is_staff"), @r#"
+    error: expected an operator, found `&`
+     --> condition:1:10
+      |
+    1 | is_staff & is_staff
+      |          ^ and is written `&&`
+    "#);
+}
+
+#[test]
+fn single_bar() {
+    assert_snapshot!(condition("is_staff | is_staff"), @r#"
+    error: expected an operator, found `|`
+     --> condition:1:10
+      |
+    1 | is_staff | is_staff
+      |          ^ or is written `||`
+    "#);
+}
+
+#[test]
+fn tilde_for_matches() {
+    assert_snapshot!(condition(r#"path ~ "^/a""#), @r#"
+    error: expected an operator, found `~`
+     --> condition:1:6
+      |
+    1 | path ~ "^/a"
+      |      ^ a regular expression is asked with `matches`, and refused with `!(… matches …)`
+    "#);
+}
+
+#[test]
+fn perl_match() {
+    assert_snapshot!(condition(r#"path =~ "^/a""#), @r#"
+    error: expected an operator, found `=~`
+     --> condition:1:6
+      |
+    1 | path =~ "^/a"
+      |      ^^ a regular expression is asked with `matches`
+    "#);
+}
+
+#[test]
+fn less_greater() {
+    assert_snapshot!(condition(r#"host <> "a""#), @r#"
+    error: expected a field, a function, a literal or `(`, found `>`
+     --> condition:1:7
+      |
+    1 | host <> "a"
+      |       ^ inequality is written `!=`
+    "#);
+}
+
+#[test]
+fn chained_comparison() {
+    assert_snapshot!(condition("1 < port < 1024"), @r#"
+    error: `<` follows a comparison
+     --> condition:1:10
+      |
+    1 | 1 < port < 1024
+      |          ^ comparisons do not chain; join them with `&&`
+    "#);
+}
+
+#[test]
+fn not_inside_comparison() {
+    assert_snapshot!(condition(r#"host == !"a""#), @r#"
+    error: `!` stands inside a comparison
+     --> condition:1:9
+      |
+    1 | host == !"a"
+      |         ^ negate the whole comparison: `!(a == b)`, or `a != b`
+    "#);
+}
+
+#[test]
+fn missing_right_side() {
+    assert_snapshot!(condition("host =="), @r#"
+    error: expected a field, a function, a literal or `(`, found the end of the text
+     --> condition:1:8
+      |
+    1 | host ==
+      |        ^ the text ends too early
+    "#);
+}
+
+#[test]
+fn missing_left_side() {
+    assert_snapshot!(condition("in beta"), @r#"
+    error: expected a field, a function, a literal or `(`, found `in`
+     --> condition:1:1
+      |
+    1 | in beta
+      | ^^ the operator has nothing on its left side
+    "#);
+}
+
+#[test]
+fn missing_parenthesis() {
+    assert_snapshot!(condition(r#"(host == "a""#), @r#"
+    error: expected an operator or `)`, found the end of the text
+     --> condition:1:13
+      |
+    1 | (host == "a"
+      |             ^ a parenthesis is not closed
+    "#);
+}
+
+#[test]
+fn too_many_parentheses() {
+    assert_snapshot!(condition(r#"host == "a")"#), @r#"
+    error: expected an operator, found `)`
+     --> condition:1:12
+      |
+    1 | host == "a")
+      |            ^ no parenthesis is open here
+    "#);
+}
+
+#[test]
+fn unclosed_string() {
+    assert_snapshot!(condition(r#"host == "a"#), @r#"
+    error: expected a field, a function, a literal or `(`, found `"`
+     --> condition:1:9
+      |
+    1 | host == "a
+      |         ^ this string has no closing quote on its line
+    "#);
+}
+
+#[test]
+fn unclosed_list() {
+    assert_snapshot!(condition(r#"host in ["a", "b""#), @r#"
+    error: expected `,`, `]` or `..`, found the end of the text
+     --> condition:1:18
+      |
+    1 | host in ["a", "b"
+      |                  ^ a bracket is not closed
+    "#);
+}
+
+#[test]
+fn two_commas() {
+    assert_snapshot!(condition(r#"host in ["a",, "b"]"#), @r#"
+    error: expected a literal or `]`, found `,`
+     --> condition:1:14
+      |
+    1 | host in ["a",, "b"]
+      |              ^
+    "#);
+}
+
+#[test]
+fn braces() {
+    assert_snapshot!(condition(r#"host in {"a"}"#), @r#"
+    error: expected a field, a function, a literal or `(`, found `{`
+     --> condition:1:9
+      |
+    1 | host in {"a"}
+      |         ^ there are no braces; a list stands in `[ ]`, a condition in `( )`
+    "#);
+}
+
+#[test]
+fn arithmetic() {
+    assert_snapshot!(condition("port + 1 == 2"), @r#"
+    error: expected an operator, found `+`
+     --> condition:1:6
+      |
+    1 | port + 1 == 2
+      |      ^ there is no arithmetic but `%`
+    "#);
+}
+
+#[test]
+fn misspelt_operator() {
+    assert_snapshot!(condition(r#"path startswith "/a""#), @r#"
+    error: expected an operator, found `startswith`
+     --> condition:1:6
+      |
+    1 | path startswith "/a"
+      |      ^^^^^^^^^^ did you mean `starts_with`?
+    "#);
+}
+
+#[test]
+fn unknown_escape() {
+    assert_snapshot!(condition(r#"path matches "^/\d+$""#), @r#"
+    error: unknown escape `\d` in a string
+     --> condition:1:17
+      |
+    1 | path matches "^/\d+$"
+      |                 ^^ known are `\"`, `\\`, `\n`, `\r`, `\t` and `\u{…}`
+      = help: in a raw string, `r"…"`, a backslash is just a backslash: best for regular expressions
+    "#);
+}
+
+#[test]
+fn bad_unicode_escape() {
+    assert_snapshot!(condition(r#"host == "\u{110000}""#), @r#"
+    error: `\u` is not followed by a character in braces
+     --> condition:1:10
+      |
+    1 | host == "\u{110000}"
+      |          ^^ write it as `\u{e9}`, with 1 to 6 hexadecimal digits of a Unicode character
+    "#);
+}
+
+#[test]
+fn nul_byte() {
+    assert_snapshot!(condition("host\0 == \"a\""), @r#"
+    error: expected an operator, found `\0`
+     --> condition:1:5
+      |
+    1 | host  == "a"
+      |     ^ this is a NUL byte; delete it
+    "#);
+}
+
+#[test]
+fn no_break_space() {
+    assert_snapshot!(condition("host\u{a0}== \"a\""), @r#"
+    error: expected an operator, found `\u{a0}`
+     --> condition:1:5
+      |
+    1 | host == "a"
+      |     ^ this is a no-break space; write a plain one
+    "#);
+}
+
+#[test]
+fn condition_as_value() {
+    assert_snapshot!(condition(r#"(host == "a") == true"#), @r#"
+    error: `(host == "a")` is a condition, not a value
+     --> condition:1:1
+      |
+    1 | (host == "a") == true
+      | ^^^^^^^^^^^^^ conditions are joined with `&&` and `||`, not compared
+    "#);
+}
+
+#[test]
+fn missing_condition() {
+    assert_snapshot!(rules("route a: => gray\n\
+             default => prod"), @r#"
+    error: expected a field, a function, a literal or `(`, found `=>`
+     --> rules:1:10
+      |
+    1 | route a: => gray
+      |          ^^ a condition is missing; `true` is one
+    "#);
+}
+
+#[test]
+fn missing_colon() {
+    assert_snapshot!(rules("route a host == \"x\" => gray\n\
+             default => prod"), @r#"
+    error: expected `:`, found `host`
+     --> rules:1:9
+      |
+    1 | route a host == "x" => gray
+      |         ^^^^ the name of a route is followed by `:`
+    "#);
+}
+
+#[test]
+fn missing_name() {
+    assert_snapshot!(rules("route: host == \"x\" => gray\n\
+             default => prod"), @r#"
+    error: expected a name, found `:`
+     --> rules:1:6
+      |
+    1 | route: host == "x" => gray
+      |      ^ a route has a name: `route staff: …`
+    "#);
+}
+
+#[test]
+fn missing_arrow() {
+    assert_snapshot!(rules("route a: host == \"x\" gray\n\
+             default => prod"), @r#"
+    error: expected an operator or `=>`, found `gray`
+     --> rules:1:22
+      |
+    1 | route a: host == "x" gray
+      |                      ^^^^ the outcome follows `=>`
+    "#);
+}
+
+#[test]
+fn thin_arrow() {
+    assert_snapshot!(rules("route a: host == \"x\" -> gray\n\
+             default => prod"), @r#"
+    error: expected an operator or `=>`, found `->`
+     --> rules:1:22
+      |
+    1 | route a: host == "x" -> gray
+      |                      ^^ the outcome follows `=>`
+    "#);
+}
+
+#[test]
+fn reserved_name() {
+    assert_snapshot!(rules("route in: host == \"x\" => gray\n\
+             default => prod"), @r#"
+    error: `in` is a reserved word
+     --> rules:1:7
+      |
+    1 | route in: host == "x" => gray
+      |       ^^ as a name it needs quotes: `"in"`
+    "#);
+}
+
+#[test]
+fn name_with_digit() {
+    assert_snapshot!(rules("route 1st: host == \"x\" => gray\n\
+             default => prod"), @r#"
+    error: expected a name, found `1st`
+     --> rules:1:7
+      |
+    1 | route 1st: host == "x" => gray
+      |       ^^^ a name starts with a letter or `_`; any other can be quoted
+    "#);
+}
+
+#[test]
+fn unknown_statement() {
+    assert_snapshot!(rules("rout a: host == \"x\" => gray\n\
+             default => prod"), @r#"
+    error: unknown statement `rout`
+     --> rules:1:1
+      |
+    1 | rout a: host == "x" => gray
+      | ^^^^ did you mean `route`?
+    "#);
+}
+
+#[test]
+fn stranger_statement() {
+    assert_snapshot!(rules("when host == \"x\" => gray\n\
+             default => prod"), @r#"
+    error: unknown statement `when`
+     --> rules:1:1
+      |
+    1 | when host == "x" => gray
+      | ^^^^ a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`
+    "#);
+}
+
+#[test]
+fn gateway_statement() {
+    assert_snapshot!(rules("deny bots: header(user-agent) contains \"Bot\" => 403\n\
+             default => prod"), @r#"
+    error: `deny` statements are not part of this version
+     --> rules:1:1
+      |
+    1 | deny bots: header(user-agent) contains "Bot" => 403
+      | ^^^^ this version knows `list`, `cluster`, `route` and `default`
+    "#);
+}
+
+#[test]
+fn paused_default() {
+    assert_snapshot!(rules("paused default => prod"), @r#"
+    error: `default` cannot be paused
+     --> rules:1:8
+      |
+    1 | paused default => prod
+      |        ^^^^^^^ only rules can; a rule starts with `route`
+    "#);
+}
+
+#[test]
+fn paused_shadow() {
+    assert_snapshot!(rules("paused shadow route a: host == \"x\" => gray\n\
+             default => prod"), @r#"
+    error: a rule is either paused or shadow
+     --> rules:1:8
+      |
+    1 | paused shadow route a: host == "x" => gray
+      |        ^^^^^^ delete one of the two
+    "#);
+}
+
+#[test]
+fn semicolon() {
+    assert_snapshot!(rules("default => prod;"), @r#"
+    error: expected `,`, a weight or `by`, found `;`
+     --> rules:1:16
+      |
+    1 | default => prod;
+      |                ^ statements need no `;` between them
+    "#);
+}
+
+#[test]
+fn condition_after_outcome() {
+    assert_snapshot!(rules("route a: host == \"x\" => gray && is_staff\n\
+             default => prod"), @r#"
+    error: expected `,`, a weight or `by`, found `&&`
+     --> rules:1:30
+      |
+    1 | route a: host == "x" => gray && is_staff
+      |                              ^^ a condition stands before `=>`; after the outcome the next statement starts
+    "#);
+}
+
+#[test]
+fn list_with_colon() {
+    assert_snapshot!(rules("list beta: [\"1\"]\n\
+             default => prod"), @r#"
+    error: expected `=`, found `:`
+     --> rules:1:10
+      |
+    1 | list beta: ["1"]
+      |          ^ the name is followed by `=`
+    "#);
+}
+
+#[test]
+fn several_mistakes_at_once() {
+    assert_snapshot!(rules("route a: hots == \"x\" => gray\n\
+             route b: path = \"/b\" => gray\n\
+             route c: true => grey\n\
+             default => prod"), @r#"
+    error: unknown field `hots`
+     --> rules:1:10
+      |
+    1 | route a: hots == "x" => gray
+      |          ^^^^ did you mean `host`?
+
+    error: expected an operator or `=>`, found `=`
+     --> rules:2:15
+      |
+    2 | route b: path = "/b" => gray
+      |               ^ equality is written `==`
+
+    error: unknown cluster `grey`
+     --> rules:3:18
+      |
+    3 | route c: true => grey
+      |                  ^^^^ did you mean `gray`?
+    "#);
+}
+
+#[test]
+fn too_deep() {
+    assert_snapshot!(condition(&format!("{}is_staff{}", "(".repeat(70), ")".repeat(70))), @r#"
+    error: nested deeper than 64
+     --> condition:1:65
+      |
+    1 | …((((((((((((((((((((((((((((((((((((((((((((((((((((((((is_staff))))))))))))))))))))))))))))))))))))…
+      |                                                    ^ parentheses, brackets and `!` count
+      = help: `a || b || c` needs no parentheses; the application can raise the limit `depth`
+    "#);
+}
+
+#[test]
+fn regex_too_large() {
+    assert_snapshot!(condition(r#"path matches "(a{1000}){1000}""#), @r#"
+    error: the regular expression takes more than 1048576 bytes once compiled
+     --> condition:1:14
+      |
+    1 | path matches "(a{1000}){1000}"
+      |              ^^^^^^^^^^^^^^^^^ fewer or smaller repetitions are needed
+      = help: `(?-u)` makes classes such as `\w` small; the application can raise the limit `regex_bytes`
+    "#);
+}
+
+#[test]
+fn leading_zeros() {
+    assert_snapshot!(condition("port == 0443"), @r#"
+    error: `0443` has leading zeros
+     --> condition:1:9
+      |
+    1 | port == 0443
+      |         ^^^^ write it without
+    "#);
+}
+
+#[test]
+fn hex_int() {
+    assert_snapshot!(condition("port == 0x1F"), @r#"
+    error: `0x1F` is not a number
+     --> condition:1:9
+      |
+    1 | port == 0x1F
+      |         ^^^^ numbers are decimal digits, with no letters and no `_`
+      = help: text is written in quotes; a name starts with a letter or `_`
+    "#);
+}
+
+#[test]
+fn underscores_in_int() {
+    assert_snapshot!(condition("port == 1_000"), @r#"
+    error: `1_000` is not a number
+     --> condition:1:9
+      |
+    1 | port == 1_000
+      |         ^^^^^ numbers are decimal digits, with no letters and no `_`
+      = help: text is written in quotes; a name starts with a letter or `_`
+    "#);
+}
+
+#[test]
+fn int_overflow() {
+    assert_snapshot!(condition("int(header(x)) == 9223372036854775808"), @r#"
+    error: `9223372036854775808` is too large for an int
+     --> condition:1:19
+      |
+    1 | int(header(x)) == 9223372036854775808
+      |                   ^^^^^^^^^^^^^^^^^^^ ints go from -9223372036854775808 to 9223372036854775807
+    "#);
+}
+
+#[test]
+fn bare_version() {
+    assert_snapshot!(condition("version(header(v)) >= 2.3.0"), @r#"
+    error: `2.3.0` is not a number
+     --> condition:1:23
+      |
+    1 | version(header(v)) >= 2.3.0
+      |                       ^^^^^ a version is written in quotes
+    "#);
+}
+
+#[test]
+fn bare_short_version() {
+    assert_snapshot!(condition("version(header(v)) >= 2.3"), @r#"
+    error: `2.3` is a decimal, which only a percentage is compared with
+     --> condition:1:23
+      |
+    1 | version(header(v)) >= 2.3
+      |                       ^^^ a version is written in quotes
+    "#);
+}
+
+#[test]
+fn version_literal() {
+    assert_snapshot!(condition(r#"version(header(v)) >= "2.x""#), @r#"
+    error: `2.x` is not a version
+     --> condition:1:23
+      |
+    1 | version(header(v)) >= "2.x"
+      |                       ^^^^^ as in "2", "v2.3" or "2.3.0-rc.1"; numbers have no leading zeros
+    "#);
+}
+
+#[test]
+fn time_without_offset() {
+    assert_snapshot!(condition(r#"now >= "2026-11-27T00:00:00""#), @r#"
+    error: `2026-11-27T00:00:00` is not an instant
+     --> condition:1:8
+      |
+    1 | now >= "2026-11-27T00:00:00"
+      |        ^^^^^^^^^^^^^^^^^^^^^ add the offset from UTC, as `Z` or `+08:00`
+    "#);
+}
+
+#[test]
+fn time_literal() {
+    assert_snapshot!(condition(r#"now >= "27 Nov 2026""#), @r#"
+    error: `27 Nov 2026` is not an instant
+     --> condition:1:8
+      |
+    1 | now >= "27 Nov 2026"
+      |        ^^^^^^^^^^^^^ write it as RFC 3339 does: "2026-11-27T00:00:00+08:00"
+    "#);
+}
+
+#[test]
+fn bad_address() {
+    assert_snapshot!(condition("ip == 10.0.0.256"), @r#"
+    error: `10.0.0.256` is not an address
+     --> condition:1:7
+      |
+    1 | ip == 10.0.0.256
+      |       ^^^^^^^^^^ IPv4 has four numbers from 0 to 255, without leading zeros
+    "#);
+}
+
+#[test]
+fn bad_ipv6() {
+    assert_snapshot!(condition("ip == 1::2::3"), @r#"
+    error: `1::2::3` is not an address
+     --> condition:1:7
+      |
+    1 | ip == 1::2::3
+      |       ^^^^^^^ IPv6 has eight groups of up to four hexadecimal digits; `::` stands for zeros, once
+    "#);
+}
+
+#[test]
+fn host_bits() {
+    assert_snapshot!(condition("ip in [10.0.0.1/8]"), @r#"
+    error: `10.0.0.1/8` has bits set after its prefix
+     --> condition:1:8
+      |
+    1 | ip in [10.0.0.1/8]
+      |        ^^^^^^^^^^ the network is `10.0.0.0/8`; the one address is `10.0.0.1`
+    "#);
+}
+
+#[test]
+fn bad_prefix() {
+    assert_snapshot!(condition("ip in [10.0.0.0/33]"), @r#"
+    error: `10.0.0.0/33` has no valid prefix length
+     --> condition:1:8
+      |
+    1 | ip in [10.0.0.0/33]
+      |        ^^^^^^^^^^^ after the `/` stands a number from 0 to 32
+    "#);
+}
+
+#[test]
+fn network_as_address() {
+    assert_snapshot!(condition("ip == 10.0.0.0/8"), @r#"
+    error: `10.0.0.0/8` is a network, not an address
+     --> condition:1:7
+      |
+    1 | ip == 10.0.0.0/8
+      |       ^^^^^^^^^^ ask `in [10.0.0.0/8]`
+    "#);
+}
+
+#[test]
+fn network_without_list() {
+    assert_snapshot!(condition("ip in 10.0.0.0/8"), @r#"
+    error: `in` needs a list on its right
+     --> condition:1:7
+      |
+    1 | ip in 10.0.0.0/8
+      |       ^^^^^^^^^^ one value is a list too: `[10.0.0.0/8]`
+    "#);
+}
+
+#[test]
+fn reversed_range() {
+    assert_snapshot!(condition("port in [443..80]"), @r#"
+    error: a range that ends before it starts
+     --> condition:1:10
+      |
+    1 | port in [443..80]
+      |          ^^^^^^^ the lower end comes first
+    "#);
+}
+
+#[test]
+fn range_over_families() {
+    assert_snapshot!(condition("ip in [10.0.0.1..2001:db8::1]"), @r#"
+    error: a range from IPv4 to IPv6
+     --> condition:1:8
+      |
+    1 | ip in [10.0.0.1..2001:db8::1]
+      |        ^^^^^^^^^^^^^^^^^^^^^ write one range for each family
+    "#);
+}
+
+#[test]
+fn range_of_strings() {
+    assert_snapshot!(condition(r#"host in ["a".."b"]"#), @r#"
+    error: a range of strings
+     --> condition:1:10
+      |
+    1 | host in ["a".."b"]
+      |          ^^^^^^^^ ranges are of ints, addresses, versions or instants
+    "#);
+}
+
+#[test]
+fn percent_too_fine() {
+    assert_snapshot!(condition("percent(ip) < 0.00001"), @r#"
+    error: `0.00001` has more than four decimal places
+     --> condition:1:15
+      |
+    1 | percent(ip) < 0.00001
+      |               ^^^^^^^ steps of 0.0001 are the finest there are
+    "#);
+}
+
+#[test]
+fn percent_too_large() {
+    assert_snapshot!(condition("percent(ip) < 101"), @r#"
+    error: `101` is not a percentage
+     --> condition:1:15
+      |
+    1 | percent(ip) < 101
+      |               ^^^ percentages go from 0 to 100
+    "#);
+}
+
+#[test]
+fn decimal_elsewhere() {
+    assert_snapshot!(condition("port == 80.5"), @r#"
+    error: `80.5` is a decimal, which only a percentage is compared with
+     --> condition:1:9
+      |
+    1 | port == 80.5
+      |         ^^^^ here stands an int
+    "#);
+}
+
+#[test]
+fn bad_regex() {
+    assert_snapshot!(condition(r#"path matches "[""#), @r#"
+    error: the regular expression cannot be read: unclosed character class
+     --> condition:1:14
+      |
+    1 | path matches "["
+      |              ^^^ the dialect is that of the Rust `regex` crate: no look-around, no back-references
+    "#);
+}
+
+#[test]
+fn look_around() {
+    assert_snapshot!(condition(r#"path matches "(?!a)""#), @r#"
+    error: the regular expression cannot be read: look-around, including look-ahead and look-behind, is not supported
+     --> condition:1:14
+      |
+    1 | path matches "(?!a)"
+      |              ^^^^^^^ the dialect is that of the Rust `regex` crate: no look-around, no back-references
+    "#);
+}
+
+#[test]
+fn unknown_field() {
+    assert_snapshot!(condition(r#"hots == "a""#), @r#"
+    error: unknown field `hots`
+     --> condition:1:1
+      |
+    1 | hots == "a"
+      | ^^^^ did you mean `host`?
+    "#);
+}
+
+#[test]
+fn unknown_field_stranger() {
+    assert_snapshot!(condition(r#"region == "eu""#), @r#"
+    error: unknown field `region`
+     --> condition:1:1
+      |
+    1 | region == "eu"
+      | ^^^^^^ a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+    "#);
+}
+
+#[test]
+fn unknown_function() {
+    assert_snapshot!(condition(r#"lowercase(host) == "a""#), @r#"
+    error: unknown field or function `lowercase`
+     --> condition:1:1
+      |
+    1 | lowercase(host) == "a"
+      | ^^^^^^^^^ a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+    "#);
+}
+
+#[test]
+fn misspelt_function_of_call() {
+    assert_snapshot!(condition(r#"lowr(header(x)) == "a""#), @r#"
+    error: unknown function `lowr`
+     --> condition:1:1
+      |
+    1 | lowr(header(x)) == "a"
+      | ^^^^ did you mean `lower`?
+    "#);
+}
+
+#[test]
+fn header_without_argument() {
+    assert_snapshot!(condition(r#"header == "x""#), @r#"
+    error: `header` needs an argument
+     --> condition:1:1
+      |
+    1 | header == "x"
+      | ^^^^^^ as in `header(user-agent)`
+    "#);
+}
+
+#[test]
+fn argument_where_none() {
+    assert_snapshot!(condition(r#"host(x) == "a""#), @r#"
+    error: `host` takes no argument
+     --> condition:1:6
+      |
+    1 | host(x) == "a"
+      |      ^ write `host`
+    "#);
+}
+
+#[test]
+fn empty_argument() {
+    assert_snapshot!(condition(r#"header() == "x""#), @r#"
+    error: `header()` has no argument
+     --> condition:1:1
+      |
+    1 | header() == "x"
+      | ^^^^^^^^ name what is meant, as in `header(x-canary)`; a field without argument has no parentheses
+    "#);
+}
+
+#[test]
+fn bad_header_name() {
+    assert_snapshot!(condition(r#"header("x y") == "a""#), @r#"
+    error: `x y` is not a header name
+     --> condition:1:8
+      |
+    1 | header("x y") == "a"
+      |        ^^^^^ letters, digits and `!#$%&'*+-.^_`|~`, at least one
+    "#);
+}
+
+#[test]
+fn list_as_field() {
+    assert_snapshot!(condition(r#"beta == "1""#), @r#"
+    error: unknown field `beta`
+     --> condition:1:1
+      |
+    1 | beta == "1"
+      | ^^^^ it is a list: ask `… in beta`
+    "#);
+}
+
+#[test]
+fn unknown_list() {
+    assert_snapshot!(condition("cookie(uid) in betta"), @r#"
+    error: unknown list `betta`
+     --> condition:1:16
+      |
+    1 | cookie(uid) in betta
+      |                ^^^^^ did you mean `beta`?
+    "#);
+}
+
+#[test]
+fn field_as_list() {
+    assert_snapshot!(condition("cookie(uid) in host"), @r#"
+    error: unknown list `host`
+     --> condition:1:16
+      |
+    1 | cookie(uid) in host
+      |                ^^^^ it is a field; compare fields with `==`
+    "#);
+}
+
+#[test]
+fn function_as_field() {
+    assert_snapshot!(condition(r#"version >= "2""#), @r#"
+    error: unknown field `version`
+     --> condition:1:1
+      |
+    1 | version >= "2"
+      | ^^^^^^^ it is a function: `version(…)`
+    "#);
+}
+
+#[test]
+fn two_arguments() {
+    assert_snapshot!(condition(r#"lower(host, path) == "a""#), @r#"
+    error: `lower` takes one argument, found 2
+     --> condition:1:1
+      |
+    1 | lower(host, path) == "a"
+      | ^^^^^^^^^^^^^^^^^ as in `lower(cookie(uid))`
+    "#);
+}
+
+#[test]
+fn percent_salt() {
+    assert_snapshot!(condition("percent(ip, host) < 5"), @r#"
+    error: the salt is not a string literal
+     --> condition:1:13
+      |
+    1 | percent(ip, host) < 5
+      |             ^^^^ as in `percent(cookie(uid), "checkout")`
+    "#);
+}
+
+#[test]
+fn unknown_cluster() {
+    assert_snapshot!(rules("default => prodd"), @r#"
+    error: unknown cluster `prodd`
+     --> rules:1:12
+      |
+    1 | default => prodd
+      |            ^^^^^ did you mean `prod`?
+    "#);
+}
+
+#[test]
+fn unknown_cluster_stranger() {
+    assert_snapshot!(rules("default => eu-west"), @r#"
+    error: unknown cluster `eu-west`
+     --> rules:1:12
+      |
+    1 | default => eu-west
+      |            ^^^^^^^ known: `gray`, `prod`
+    "#);
+}
+
+#[test]
+fn duplicate_route() {
+    assert_snapshot!(rules("route a: is_staff => gray\n\
+             route a: true => prod\n\
+             default => prod"), @r#"
+    error: a second route `a`
+     --> rules:2:7
+      |
+    2 | route a: true => prod
+      |       ^ choose another name
+      = note: the first stands at 1:7
+    "#);
+}
+
+#[test]
+fn duplicate_list() {
+    assert_snapshot!(rules("list a = [1]\n\
+             list a = [2]\n\
+             route r: port in a => gray\n\
+             default => prod"), @r#"
+    error: a second list `a`
+     --> rules:2:6
+      |
+    2 | list a = [2]
+      |      ^ choose another name
+      = note: the first stands at 1:6
+    "#);
+}
+
+#[test]
+fn cluster_is_declared() {
+    assert_snapshot!(rules("cluster gray = prod\n\
+             default => gray"), @r#"
+    error: the application declares a cluster `gray`
+     --> rules:1:9
+      |
+    1 | cluster gray = prod
+      |         ^^^^ a cluster made of others needs a name of its own
+    "#);
+}
+
+#[test]
+fn list_is_supplied() {
+    assert_snapshot!(rules("list beta = [\"1\"]\n\
+             route a: cookie(uid) in beta => gray\n\
+             default => prod"), @r#"
+    error: the application supplies a list `beta`
+     --> rules:1:6
+      |
+    1 | list beta = ["1"]
+      |      ^^^^ choose another name
+    "#);
+}
+
+#[test]
+fn no_default() {
+    assert_snapshot!(rules("route a: is_staff => gray"), @r#"
+    error: there is no `default`
+     --> rules:1:26
+      |
+    1 | route a: is_staff => gray
+      |                          ^ add `default => CLUSTER`: where requests go that no route takes
+    "#);
+}
+
+#[test]
+fn two_defaults() {
+    assert_snapshot!(rules("default => prod\n\
+             default => gray"), @r#"
+    error: a second `default`
+     --> rules:2:1
+      |
+    2 | default => gray
+      | ^^^^^^^ there is one, and it decides when no route does
+      = note: the first stands at 1:1
+    "#);
+}
+
+#[test]
+fn string_against_int() {
+    assert_snapshot!(condition("header(x) == 5"), @r#"
+    error: expected a string, found an int
+     --> condition:1:14
+      |
+    1 | header(x) == 5
+      |              ^ write `"5"`, or `int(header(x))` on the other side
+    "#);
+}
+
+#[test]
+fn string_ordered() {
+    assert_snapshot!(condition(r#"header(x-app-version) >= "2.3""#), @r#"
+    error: `>=` does not compare strings
+     --> condition:1:23
+      |
+    1 | header(x-app-version) >= "2.3"
+      |                       ^^ say as what: `int(header(x-app-version))` or `version(header(x-app-version))`
+    "#);
+}
+
+#[test]
+fn address_ordered() {
+    assert_snapshot!(condition("ip < 10.0.0.1"), @r#"
+    error: `<` does not compare ips
+     --> condition:1:4
+      |
+    1 | ip < 10.0.0.1
+      |    ^ ask `in` with a network or a range
+    "#);
+}
+
+#[test]
+fn int_of_address() {
+    assert_snapshot!(condition("int(ip) == 1"), @r#"
+    error: `int` takes a string, this is an ip
+     --> condition:1:5
+      |
+    1 | int(ip) == 1
+      |     ^^
+    "#);
+}
+
+#[test]
+fn int_of_int() {
+    assert_snapshot!(condition("int(port) == 1"), @r#"
+    error: `int` takes a string, this is an int
+     --> condition:1:5
+      |
+    1 | int(port) == 1
+      |     ^^^^ it is one already; delete `int`
+    "#);
+}
+
+#[test]
+fn two_types() {
+    assert_snapshot!(condition("header(x) == port"), @r#"
+    error: a string is compared with an int
+     --> condition:1:1
+      |
+    1 | header(x) == port
+      | ^^^^^^^^^^^^^^^^^ read the string as an int: `int(…)`
+    "#);
+}
+
+#[test]
+fn two_literals() {
+    assert_snapshot!(condition(r#""host" == "a""#), @r#"
+    error: two literals are compared
+     --> condition:1:1
+      |
+    1 | "host" == "a"
+      | ^^^^^^^^^^^^^ one side is a field; a field has no quotes
+    "#);
+}
+
+#[test]
+fn literal_before_contains() {
+    assert_snapshot!(condition(r#""abc" contains host"#), @r#"
+    error: a literal stands before `contains`
+     --> condition:1:1
+      |
+    1 | "abc" contains host
+      | ^^^^^ the field stands on the left, the literal on the right
+    "#);
+}
+
+#[test]
+fn field_after_contains() {
+    assert_snapshot!(condition("path contains host"), @r#"
+    error: `contains` needs a string literal on its right
+     --> condition:1:15
+      |
+    1 | path contains host
+      |               ^^^^ as in `path contains "/api"`
+    "#);
+}
+
+#[test]
+fn starts_with_of_address() {
+    assert_snapshot!(condition(r#"ip starts_with "10.""#), @r#"
+    error: `starts_with` asks a string, this is an ip
+     --> condition:1:1
+      |
+    1 | ip starts_with "10."
+      | ^^ ask `in` with a network
+    "#);
+}
+
+#[test]
+fn under_of_header() {
+    assert_snapshot!(condition(r#"header(x) under "/a""#), @r#"
+    error: `under` does not know the hierarchy of `header(x)`
+     --> condition:1:11
+      |
+    1 | header(x) under "/a"
+      |           ^^^^^ it asks `path` and `host`; for other strings there is `starts_with`
+    "#);
+}
+
+#[test]
+fn under_of_raw_path() {
+    assert_snapshot!(condition(r#"raw_path under "/a""#), @r#"
+    error: `under` does not know the hierarchy of `raw_path`
+     --> condition:1:10
+      |
+    1 | raw_path under "/a"
+      |          ^^^^^ ask `path`, which is canonical
+    "#);
+}
+
+#[test]
+fn value_is_no_condition() {
+    assert_snapshot!(condition("cookie(uid)"), @r#"
+    error: `cookie(uid)` is a string, not a condition
+     --> condition:1:1
+      |
+    1 | cookie(uid)
+      | ^^^^^^^^^^^ compare it, or ask `exists(…)`
+    "#);
+}
+
+#[test]
+fn literal_is_no_condition() {
+    assert_snapshot!(condition(r#""true""#), @r#"
+    error: `"true"` is a string, not a condition
+     --> condition:1:1
+      |
+    1 | "true"
+      | ^^^^^^ a condition looks at the request
+    "#);
+}
+
+#[test]
+fn modulo_of_string() {
+    assert_snapshot!(condition("cookie(uid) % 100 < 5"), @r#"
+    error: `%` needs an int, this is a string
+     --> condition:1:1
+      |
+    1 | cookie(uid) % 100 < 5
+      | ^^^^^^^^^^^ read it as one: `int(cookie(uid)) % 100`
+    "#);
+}
+
+#[test]
+fn modulo_by_zero() {
+    assert_snapshot!(condition("int(cookie(uid)) % 0 < 5"), @r#"
+    error: `%` needs a positive int on its right
+     --> condition:1:20
+      |
+    1 | int(cookie(uid)) % 0 < 5
+      |                    ^ as in `int(cookie(uid)) % 100`
+    "#);
+}
+
+#[test]
+fn coalesce_of_two_types() {
+    assert_snapshot!(condition(r#"(cookie(uid) ?? ip) == "x""#), @r#"
+    error: `??` between a string and an ip
+     --> condition:1:17
+      |
+    1 | (cookie(uid) ?? ip) == "x"
+      |                 ^^ its sides have one type, except in the key of a split or `percent`
+    "#);
+}
+
+#[test]
+fn bool_in_list() {
+    assert_snapshot!(condition("is_staff in [true]"), @r#"
+    error: a bool is not asked with `in`
+     --> condition:1:1
+      |
+    1 | is_staff in [true]
+      | ^^^^^^^^ it stands alone, or is compared with `true` or `false`
+    "#);
+}
+
+#[test]
+fn percent_in_list() {
+    assert_snapshot!(condition("percent(ip) in [1, 2]"), @r#"
+    error: a percentage is not asked with `in`
+     --> condition:1:1
+      |
+    1 | percent(ip) in [1, 2]
+      | ^^^^^^^^^^^ compare it with `<` and `>=`
+    "#);
+}
+
+#[test]
+fn ints_asked_by_string() {
+    assert_snapshot!(rules("list l = [1, 2]\n\
+             route a: cookie(uid) in l => gray\n\
+             default => prod"), @r#"
+    error: `l` is a list of ints, the left side is a string
+     --> rules:2:25
+      |
+    2 | route a: cookie(uid) in l => gray
+      |                         ^ read the left side as an int: `int(…)`
+    "#);
+}
+
+#[test]
+fn mixed_list() {
+    assert_snapshot!(condition(r#"cookie(uid) in ["1", 2]"#), @r#"
+    error: expected a string, found an int
+     --> condition:1:22
+      |
+    1 | cookie(uid) in ["1", 2]
+      |                      ^ as a string it is `"2"`
+    "#);
+}
+
+#[test]
+fn bool_compared_with_string() {
+    assert_snapshot!(condition(r#"is_staff == "true""#), @r#"
+    error: expected a bool, found a string
+     --> condition:1:13
+      |
+    1 | is_staff == "true"
+      |             ^^^^^^ a bool is compared with `true` or `false`, or stands alone
+    "#);
+}
+
+#[test]
+fn weight_on_the_only_cluster() {
+    assert_snapshot!(rules("default => prod 5"), @r#"
+    error: a weight on the only cluster
+     --> rules:1:17
+      |
+    1 | default => prod 5
+      |                 ^ delete it, or name the others and their weights
+      = help: for a part of the requests, ask `percent(KEY) < 5` in the condition; the rest goes on to the next rule
+    "#);
+}
+
+#[test]
+fn missing_weight() {
+    assert_snapshot!(rules("default => gray 5, prod by ip"), @r#"
+    error: `prod` has no weight
+     --> rules:1:20
+      |
+    1 | default => gray 5, prod by ip
+      |                    ^^^^ one of several clusters has a weight, as in `gray 5, prod 95`
+    "#);
+}
+
+#[test]
+fn all_weights_zero() {
+    assert_snapshot!(rules("default => gray 0, prod 0 by ip"), @r#"
+    error: every weight is 0, so no cluster would get anything
+     --> rules:1:12
+      |
+    1 | default => gray 0, prod 0 by ip
+      |            ^^^^^^^^^^^^^^^^^^^^ give at least one cluster a weight above 0
+    "#);
+}
+
+#[test]
+fn negative_weight() {
+    assert_snapshot!(rules("default => gray -5, prod 105 by ip"), @r#"
+    error: `-5` is negative
+     --> rules:1:17
+      |
+    1 | default => gray -5, prod 105 by ip
+      |                 ^^ percentages and weights are 0 or more
+    "#);
+}
+
+#[test]
+fn weight_too_fine() {
+    assert_snapshot!(rules("default => gray 0.00001, prod 1 by ip"), @r#"
+    error: `0.00001` has more than four decimal places
+     --> rules:1:17
+      |
+    1 | default => gray 0.00001, prod 1 by ip
+      |                 ^^^^^^^ steps of 0.0001 are the finest there are
+    "#);
+}
+
+#[test]
+fn cluster_twice() {
+    assert_snapshot!(rules("default => gray 5, gray 95 by ip"), @r#"
+    error: `gray` stands twice
+     --> rules:1:20
+      |
+    1 | default => gray 5, gray 95 by ip
+      |                    ^^^^ give it one weight
+      = note: the first stands at 1:12
+    "#);
+}
+
+#[test]
+fn by_with_one_cluster() {
+    assert_snapshot!(rules("default => gray by ip"), @r#"
+    error: `by` with a single cluster
+     --> rules:1:20
+      |
+    1 | default => gray by ip
+      |                    ^^ there is nothing to deal out; delete it
+    "#);
+}
+
+#[test]
+fn constant_key() {
+    assert_snapshot!(rules(r#"default => gray 5, prod 95 by "uid""#), @r#"
+    error: the key is the same for every request
+     --> rules:1:31
+      |
+    1 | default => gray 5, prod 95 by "uid"
+      |                               ^^^^^ a key comes from the request, as `cookie(uid)` does
+    "#);
+}
+
+#[test]
+fn cluster_in_itself() {
+    assert_snapshot!(rules("cluster a = b 1, gray 1\n\
+             cluster b = a 1, prod 1\n\
+             default => a"), @r#"
+    error: the cluster `b` contains itself
+     --> rules:2:13
+      |
+    2 | cluster b = a 1, prod 1
+      |             ^ in the end, every cluster is one that the application declares
+    "#);
+}
+
+#[test]
+fn never_matches_contradiction() {
+    assert_snapshot!(condition(r#"host == "a" && host == "b""#), @r#"
+    warning: this condition is never true
+     --> condition:1:1
+      |
+    1 | host == "a" && host == "b"
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^ no request can satisfy it
+    "#);
+}
+
+#[test]
+fn never_matches_empty_list() {
+    assert_snapshot!(condition("host in []"), @r#"
+    warning: this condition is never true
+     --> condition:1:1
+      |
+    1 | host in []
+      | ^^^^^^^^^^ no request can satisfy it
+    "#);
+}
+
+#[test]
+fn never_matches_percent() {
+    assert_snapshot!(condition("percent(ip) < 0"), @r#"
+    warning: this condition is never true
+     --> condition:1:1
+      |
+    1 | percent(ip) < 0
+      | ^^^^^^^^^^^^^^^ no request can satisfy it
+    "#);
+}
+
+#[test]
+fn never_reached_equal() {
+    assert_snapshot!(rules("route a: host == \"x\" => gray\n\
+             route b: host == \"x\" => prod\n\
+             default => prod"), @r#"
+    warning: the route `b` is never reached
+     --> rules:2:7
+      |
+    2 | route b: host == "x" => prod
+      |       ^ `a` takes every request that it could
+      = note: that route stands at 1:7
+      = help: put the narrower route first
+    "#);
+}
+
+#[test]
+fn never_reached_true() {
+    assert_snapshot!(rules("route a: true => gray\n\
+             route b: host == \"x\" => prod\n\
+             default => prod"), @r#"
+    warning: the route `b` is never reached
+     --> rules:2:7
+      |
+    2 | route b: host == "x" => prod
+      |       ^ `a` takes every request that it could
+      = note: that route stands at 1:7
+      = help: put the narrower route first
+    "#);
+}
+
+#[test]
+fn never_reached_superset() {
+    assert_snapshot!(rules("route a: cookie(uid) in [\"1\", \"2\", \"3\"] => gray\n\
+             route b: cookie(uid) in [\"1\", \"3\"] => prod\n\
+             default => prod"), @r#"
+    warning: the route `b` is never reached
+     --> rules:2:7
+      |
+    2 | route b: cookie(uid) in ["1", "3"] => prod
+      |       ^ `a` takes every request that it could
+      = note: that route stands at 1:7
+      = help: put the narrower route first
+    "#);
+}
+
+#[test]
+fn unused_list() {
+    assert_snapshot!(rules("list old = [\"1\"]\n\
+             default => prod"), @r#"
+    warning: no condition uses the list `old`
+     --> rules:1:6
+      |
+    1 | list old = ["1"]
+      |      ^^^ delete it, or ask it with `in`
+    "#);
+}
+
+#[test]
+fn duplicate_member() {
+    assert_snapshot!(condition(r#"cookie(uid) in ["1", "2", "1"]"#), @r#"
+    warning: a member stands twice
+     --> condition:1:27
+      |
+    1 | cookie(uid) in ["1", "2", "1"]
+      |                           ^^^ delete one
+      = note: the first stands at 1:17
+    "#);
+}
+
+#[test]
+fn covered_member() {
+    assert_snapshot!(condition("ip in [10.0.0.0/8, 10.1.0.0/16]"), @r#"
+    warning: a member lies within another
+     --> condition:1:20
+      |
+    1 | ip in [10.0.0.0/8, 10.1.0.0/16]
+      |                    ^^^^^^^^^^^ delete it, or the wider one
+      = note: the first stands at 1:8
+    "#);
+}
+
+#[test]
+fn upper_case_host() {
+    assert_snapshot!(condition(r#"host == "Shop.example.com""#), @r#"
+    warning: `host` has no upper-case letters
+     --> condition:1:9
+      |
+    1 | host == "Shop.example.com"
+      |         ^^^^^^^^^^^^^^^^^^ write "shop.example.com"
+    "#);
+}
+
+#[test]
+fn host_with_port() {
+    assert_snapshot!(condition(r#"host == "shop.example.com:8080""#), @r#"
+    warning: `host` has no port
+     --> condition:1:9
+      |
+    1 | host == "shop.example.com:8080"
+      |         ^^^^^^^^^^^^^^^^^^^^^^^ ask `port` as well
+    "#);
+}
+
+#[test]
+fn path_not_canonical() {
+    assert_snapshot!(condition(r#"path == "/a/./b""#), @r#"
+    warning: `path` is canonical and never this
+     --> condition:1:9
+      |
+    1 | path == "/a/./b"
+      |         ^^^^^^^^ write "/a/b"
+    "#);
+}
+
+#[test]
+fn path_with_query() {
+    assert_snapshot!(condition(r#"path starts_with "/a?x=1""#), @r#"
+    warning: `path` ends before `?` and `#`
+     --> condition:1:18
+      |
+    1 | path starts_with "/a?x=1"
+      |                  ^^^^^^^^ a parameter is `query(NAME)`
+    "#);
+}
+
+#[test]
+fn lower_case_method() {
+    assert_snapshot!(condition(r#"method == "get""#), @r#"
+    warning: methods are written in upper case
+     --> condition:1:11
+      |
+    1 | method == "get"
+      |           ^^^^^ write "GET"
+    "#);
+}
+
+#[test]
+fn lower_of_upper() {
+    assert_snapshot!(condition(r#"lower(header(x)) == "ABC""#), @r#"
+    warning: `lower(…)` has no upper-case letters
+     --> condition:1:21
+      |
+    1 | lower(header(x)) == "ABC"
+      |                     ^^^^^ write "abc"
+    "#);
+}
+
+#[test]
+fn leading_dot_under() {
+    assert_snapshot!(condition(r#"host under ".example.com""#), @r#"
+    warning: a host name has no part before its first dot that is empty
+     --> condition:1:12
+      |
+    1 | host under ".example.com"
+      |            ^^^^^^^^^^^^^^ `under` takes in the subdomains already: "example.com"
+    "#);
+}
+
+#[test]
+fn remainder_out_of_range() {
+    assert_snapshot!(condition("int(cookie(uid)) % 100 == 100"), @r#"
+    warning: a remainder of 100 is never 100
+     --> condition:1:27
+      |
+    1 | int(cookie(uid)) % 100 == 100
+      |                           ^^^ it goes from 0 to 99
+    "#);
+}
+
+#[test]
+fn no_key_after_by() {
+    assert_snapshot!(rules("default => gray 5, prod 95 by"), @r#"
+    error: expected a field, a function, a literal or `(`, found the end of the text
+     --> rules:1:30
+      |
+    1 | default => gray 5, prod 95 by
+      |                              ^ the text ends too early
+    "#);
+}
+
+#[test]
+fn triple_not_equal() {
+    assert_snapshot!(condition(r#"host !== "a""#), @r#"
+    error: expected a field, a function, a literal or `(`, found `=`
+     --> condition:1:8
+      |
+    1 | host !== "a"
+      |        ^ inequality is written `!=`
+    "#);
+}
+
+#[test]
+fn weights_without_comma() {
+    assert_snapshot!(rules("default => gray 5 prod 95"), @r#"
+    error: a weight on the only cluster
+     --> rules:1:17
+      |
+    1 | default => gray 5 prod 95
+      |                 ^ delete it, or name the others and their weights
+      = help: for a part of the requests, ask `percent(KEY) < 5` in the condition; the rest goes on to the next rule
+
+    error: unknown statement `prod`
+     --> rules:1:19
+      |
+    1 | default => gray 5 prod 95
+      |                   ^^^^ a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`
+    "#);
+}
+
+#[test]
+fn literal_after_exists() {
+    assert_snapshot!(condition(r#"exists("a")"#), @r#"
+    error: a literal stands where a field should
+     --> condition:1:8
+      |
+    1 | exists("a")
+      |        ^^^ a field has no quotes
+    "#);
+}
+
+#[test]
+fn unquoted_name_in_call() {
+    assert_snapshot!(condition(r#"header(x.y) == "a""#), @r#"
+    error: expected an operator, `,` or `)`, found `.`
+     --> condition:1:9
+      |
+    1 | header(x.y) == "a"
+      |         ^ a name with other characters than letters, digits, `_` and `-` stands in quotes
+    "#);
+}
+
+// === bounds ===
+
+#[test]
+fn text_too_large() {
+    let limits = Limits { text_bytes: 16, ..Limits::default() };
+    assert_snapshot!(within("default => prod # a comment", limits), @r#"
+    error: the text has 27 bytes, 16 are allowed
+     --> rules:1:1
+      |
+    1 | default => prod # a comment
+      | ^
+      = help: move long lists into the application, or raise the limit `text_bytes`
+    "#);
+}
+
+#[test]
+fn too_many_statements() {
+    let limits = Limits { statements: 2, ..Limits::default() };
+    assert_snapshot!(within("route a: is_staff => gray\nroute b: !is_staff => gray\ndefault => prod", limits), @r#"
+    error: more than 2 statements
+     --> rules:3:1
+      |
+    3 | default => prod
+      | ^
+      = help: the application can raise the limit `statements`
+    "#);
+}
+
+#[test]
+fn too_many_members() {
+    let limits = Limits { list_members: 2, ..Limits::default() };
+    assert_snapshot!(within("route a: port in [1, 2, 3] => gray\ndefault => prod", limits), @r#"
+    error: a list of more than 2 members
+     --> rules:1:18
+      |
+    1 | route a: port in [1, 2, 3] => gray
+      |                  ^^^^^^^^^
+      = help: let the application supply the list, or raise the limit `list_members`
+    "#);
+}
+
+#[test]
+fn program_too_large() {
+    let limits = Limits { program_bytes: 100, ..Limits::default() };
+    let diagnostics = within("route a: path matches \"^/a\" => gray\ndefault => prod", limits);
+    // The estimate is the platform's.
+    let message = diagnostics.iter().next().map(|d| d.message().to_owned()).unwrap_or_default();
+    assert!(
+        message.starts_with("the compiled rules take about ") && message.ends_with("bytes, 100 are allowed"),
+        "{message}"
+    );
+}
+
+#[test]
+fn more_problems_than_are_kept() {
+    let limits = Limits { diagnostics: 2, ..Limits::default() };
+    assert_snapshot!(within("route a: aa => b\nroute c: dd => e\ndefault => prod", limits), @r#"
+    error: unknown field `aa`
+     --> rules:1:10
+      |
+    1 | route a: aa => b
+      |          ^^ a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+
+    error: unknown cluster `b`
+     --> rules:1:16
+      |
+    1 | route a: aa => b
+      |                ^ known: `gray`, `prod`
+
+    and 2 more
+    "#);
+}
+
+#[test]
+fn an_error_is_kept_rather_than_a_lint() {
+    let limits = Limits { diagnostics: 1, ..Limits::default() };
+    let text = "route a: host == \"A\" => gray\nroute b: x => gray\ndefault => prod";
+    assert_snapshot!(within(text, limits), @r#"
+    error: unknown field `x`
+     --> rules:2:10
+      |
+    2 | route b: x => gray
+      |          ^ a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+
+    and 1 more
+    "#);
+}
+
+#[test]
+fn a_long_line_is_shown_around_the_caret() {
+    let text = format!("host in [{}] && hots == \"a\"", "\"abcdefgh\", ".repeat(100));
+    let error = condition(&text).iter().find(|d| d.message().contains("hots")).map(ToString::to_string);
+    assert_snapshot!(error.unwrap_or_default(), @r#"
+    error: unknown field `hots`
+     --> condition:1:1215
+      |
+    1 | …cdefgh", "abcdefgh", "abcdefgh", "abcdefgh", ] && hots == "a"
+      |                                                    ^^^^ did you mean `host`?
+    "#);
+}
+
+// === statements one by one ===
+
+#[test]
+fn a_statement_is_named_in_place_of_its_line() {
+    let statements = Statements::new()
+        .list("codes", "[1, 2, x]")
+        .cluster("all", "gray 5, prod")
+        .route("staff", "is_staff ||\n  hots == \"a\"", "grey")
+        .route("staff", "port in codes", "gray")
+        .default("prodd");
+    assert_snapshot!(rules(statements), @r#"
+    error: `prod` has no weight
+     --> cluster all, outcome:1:9
+      |
+    1 | gray 5, prod
+      |         ^^^^ one of several clusters has a weight, as in `gray 5, prod 95`
+
+    error: unknown field `hots`
+     --> route staff, condition:2:3
+      |
+    2 |   hots == "a"
+      |   ^^^^ did you mean `host`?
+
+    error: unknown cluster `grey`
+     --> route staff, outcome:1:1
+      |
+    1 | grey
+      | ^^^^ did you mean `gray`?
+
+    error: a second route `staff`
+     --> route staff:1:7
+      |
+    1 | route staff:
+      |       ^^^^^ choose another name
+      = note: the first stands at 1:7
+
+    error: unknown cluster `prodd`
+     --> default, outcome:1:1
+      |
+    1 | prodd
+      | ^^^^^ did you mean `prod`?
+
+    error: expected a literal or `]`, found `x`
+     --> list codes, members:1:8
+      |
+    1 | [1, 2, x]
+      |        ^
+    "#);
+}
+
+#[test]
+fn names_are_looked_up_once_every_piece_is_sound() {
+    let statements = Statements::new()
+        .route("staff", "is_staff ||\n  hots == \"a\"", "grey")
+        .route("staff", "port in codes", "gray")
+        .shadow_route("in", "true", "all");
+    assert_snapshot!(rules(statements), @r#"
+    error: unknown field `hots`
+     --> route staff, condition:2:3
+      |
+    2 |   hots == "a"
+      |   ^^^^ did you mean `host`?
+
+    error: unknown cluster `grey`
+     --> route staff, outcome:1:1
+      |
+    1 | grey
+      | ^^^^ did you mean `gray`?
+
+    error: a second route `staff`
+     --> route staff:1:7
+      |
+    1 | route staff:
+      |       ^^^^^ choose another name
+      = note: the first stands at 1:7
+
+    error: unknown list `codes`
+     --> route staff, condition:1:9
+      |
+    1 | port in codes
+      |         ^^^^^ known: `beta`
+
+    error: unknown cluster `all`
+     --> route in, outcome:1:1
+      |
+    1 | all
+      | ^^^ known: `gray`, `prod`
+
+    error: there is no `default`
+     --> rules:1:1
+      |
+    1 |
+      | ^ add `default => CLUSTER`: where requests go that no route takes
+    "#);
+}
+
+#[test]
+fn a_piece_cannot_bring_a_statement_of_its_own() {
+    let statements = Statements::new()
+        .route("a", "true => gray\nroute b: true", "gray")
+        .route("c", "is_staff # fine", "gray # fine")
+        .route("d", "is_staff", "gray\nroute e: true => gray")
+        .default("prod");
+    assert_snapshot!(rules(statements), @r#"
+    error: expected an operator, found `=>`
+     --> route a, condition:1:6
+      |
+    1 | true => gray
+      |      ^^
+
+    error: expected `,`, a weight or `by`, found `route`
+     --> route d, outcome:2:1
+      |
+    2 | route e: true => gray
+      | ^^^^^
+    "#);
+}
+
+#[test]
+fn the_last_statement_is_not_blamed_for_a_missing_default() {
+    assert_snapshot!(rules(Statements::new().route("a", "is_staff", "gray")), @r#"
+    error: there is no `default`
+     --> rules:1:1
+      |
+    1 |
+      | ^ add `default => CLUSTER`: where requests go that no route takes
+    "#);
+}
+
+#[test]
+fn a_text_can_have_a_name() {
+    assert_snapshot!(rules(Rules::named("checkout.rules", "route staff: hots == \"a.example\" => gray\ndefault => prod")), @r#"
+    error: unknown field `hots`
+     --> checkout.rules:1:14
+      |
+    1 | route staff: hots == "a.example" => gray
+      |              ^^^^ did you mean `host`?
+    "#);
+}
