@@ -369,7 +369,9 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
     let mut budget = PAIRS;
     for route in routes {
         let covering = always.or_else(|| equal.get(&route.condition).copied()).or_else(|| {
-            earlier.iter().copied().find(|first| {
+            // Once the budget is spent, none is looked at.
+            let first = if budget > 0 { earlier.as_slice() } else { &[] };
+            first.iter().copied().find(|first| {
                 budget = budget.saturating_sub(1);
                 budget > 0 && implies(&route.condition, &first.condition, 4, &mut budget)
             })

@@ -23,6 +23,7 @@ pub(crate) struct Problems {
     pub(crate) left_out: usize,
     most: usize,
     errors: usize,
+    kept_lints: usize,
 }
 
 // === impl Problem ===
@@ -60,7 +61,7 @@ impl Problem {
 
 impl Problems {
     pub(crate) fn new(most: usize) -> Self {
-        Problems { kept: Vec::new(), left_out: 0, most: most.max(1), errors: 0 }
+        Problems { kept: Vec::new(), left_out: 0, most: most.max(1), errors: 0, kept_lints: 0 }
     }
 
     /// Adds a problem. When there are too many, an error takes the place of a lint.
@@ -68,14 +69,15 @@ impl Problems {
         let is_error = problem.code.severity() == Severity::Error;
         self.errors += usize::from(is_error);
         if self.kept.len() < self.most {
+            self.kept_lints += usize::from(!is_error);
             self.kept.push(problem);
             return;
         }
         self.left_out += 1;
-        if is_error
-            && let Some(lint) = self.kept.iter_mut().rev().find(|p| p.code.severity() == Severity::Lint)
-        {
-            *lint = problem;
+        if is_error && self.kept_lints > 0 {
+            let lint = self.kept.iter_mut().rev().find(|p| p.code.severity() == Severity::Lint);
+            lint.into_iter().for_each(|lint| *lint = problem.clone());
+            self.kept_lints -= 1;
         }
     }
 

@@ -63,7 +63,7 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
             .too_deep
             .get(scan.too_deep.partition_point(|&deep| deep < at))
             .is_some_and(|&d| d < stretch_end);
-        let parsed = if deep { None } else { statement(text, at, limits, problems) };
+        let parsed = if deep { None } else { statement(text, at, stretch_end, limits, problems) };
         match parsed {
             Some((node, end)) => {
                 let gap = text.get(gap_start..at).unwrap_or("");
@@ -180,13 +180,17 @@ fn too_deep(at: usize, limits: &Limits) -> Problem {
 
 /// Parses the statement at `at`. `None` when it failed; the inner `None` when it was understood well enough to
 /// go on behind it, though not well enough to keep.
+///
+/// pest gets the text up to `end`, the next place to go on: what it says of a mistake costs it a walk over all
+/// that it was given.
 fn statement(
     text: &str,
     at: usize,
+    end: usize,
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<(Option<Statement>, usize)> {
-    let rest = text.get(at..).unwrap_or("");
+    let rest = text.get(at..end).unwrap_or("");
     let word =
         rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
     let what = match word {

@@ -34,42 +34,79 @@ pub(super) struct Scan {
 }
 
 /// Scans the whole text. `depth` is how deep brackets and `!` may nest.
+///
+/// No sound statement goes over an anchor: the one place where a line within a statement can start with such a
+/// word, an argument in parentheses, is known by the parenthesis behind it.
 pub(super) fn scan(text: &str, depth: usize) -> Scan {
     let mut scan = Scan::default();
-    let (mut open, mut nots, mut line_start, mut reported) = (0_usize, 0_usize, true, false);
-    // How many `!` stand before each open bracket: they nest too.
-    let mut nots_outside: Vec<usize> = Vec::new();
+    let mut nesting = Nesting::default();
+    let (mut line_start, mut reported) = (true, false);
+    let mut previous = Token::Newline;
+    // The start of a line that may turn out to be an argument.
+    let mut argument: Option<usize> = None;
     for (token, span) in tokens(text) {
         match token {
-            Token::Newline => line_start = true,
-            Token::Comment => {}
-            Token::Word if line_start && is_starter(span.of(text)) => {
-                (open, nots, reported) = (0, 0, false);
-                nots_outside.clear();
+            Token::Newline => {
+                line_start = true;
+                continue;
+            }
+            Token::Comment => continue,
+            _ => {}
+        }
+        if let Some(at) = argument.take()
+            && token != Token::Close
+        {
+            scan.anchors.push(at);
+            (nesting, reported) = (Nesting::default(), false);
+        }
+        if token == Token::Word && line_start && is_starter(span.of(text)) {
+            if previous == Token::Open {
+                argument = Some(span.start);
+            } else {
                 scan.anchors.push(span.start);
+                (nesting, reported) = (Nesting::default(), false);
             }
-            Token::Open => {
-                open += 1;
-                if nots_outside.len() <= depth {
-                    nots_outside.push(nots);
-                }
-            }
-            Token::Close => {
-                open = open.saturating_sub(1);
-                nots = nots_outside.pop().unwrap_or(0);
-            }
-            Token::Not => nots += 1,
-            Token::Word | Token::String | Token::Other => nots = nots_outside.last().copied().unwrap_or(0),
         }
-        if token != Token::Newline {
-            line_start = line_start && token == Token::Comment;
-        }
-        if open + nots > depth && !reported {
+        nesting.take(token, depth);
+        if nesting.open + nesting.nots > depth && !reported {
             reported = true;
             scan.too_deep.push(span.start);
         }
+        (previous, line_start) = (token, false);
     }
+    scan.anchors.extend(argument);
     scan
+}
+
+/// How deep the text nests at a place.
+#[derive(Debug, Default)]
+struct Nesting {
+    open: usize,
+    nots: usize,
+    /// How many `!` stand before each open bracket: they nest too.
+    outside: Vec<usize>,
+}
+
+// === impl Nesting ===
+
+impl Nesting {
+    fn take(&mut self, token: Token, depth: usize) {
+        match token {
+            Token::Open => {
+                self.open += 1;
+                if self.outside.len() <= depth {
+                    self.outside.push(self.nots);
+                }
+            }
+            Token::Close => {
+                self.open = self.open.saturating_sub(1);
+                self.nots = self.outside.pop().unwrap_or(0);
+            }
+            Token::Not => self.nots += 1,
+            Token::Word | Token::String | Token::Other => self.nots = self.outside.last().copied().unwrap_or(0),
+            Token::Newline | Token::Comment => {}
+        }
+    }
 }
 
 /// The comments of `text`, each from its `#` to the end of its line.
@@ -169,6 +206,14 @@ mod tests {
         let text = "route a: (\n  # route c\n  paused route b: x\nroutes\n \"\nroute\"\nlist";
         let found: Vec<_> = scan(text, 9).anchors.iter().map(|&at| &text[at..at + 4]).collect();
         assert_eq!(found, ["rout", "paus", "rout", "list"]);
+    }
+
+    #[test]
+    fn an_argument_is_no_statement() {
+        let anchors = |text: &str| scan(text, 9).anchors;
+        assert_eq!(anchors("route a: header(\n route # c\n ) == \"x\""), [0]);
+        assert_eq!(anchors("route a: header(\nroute b: x"), [0, 17]);
+        assert_eq!(anchors("route a: header(\nroute"), [0, 17]);
     }
 
     #[test]
