@@ -23,10 +23,12 @@ pub struct Limits {
     /// Members of one list written in the text. Lists that the application supplies are not counted.
     /// Default: 1,000,000.
     pub list_members: usize,
+    /// Clusters of one outcome; choosing one of them costs a hash for each. Default: 256.
+    pub targets: usize,
     /// Bytes of memory of one compiled regular expression. Default: 1 MiB.
     pub regex_bytes: usize,
     /// Bytes of the whole compiled program, regular expressions included, as an estimate that errs on the
-    /// large side. Default: 256 MiB.
+    /// large side. The time that compiling takes is bounded with it. Default: 64 MiB.
     pub program_bytes: usize,
     /// How many diagnostics of one text are kept; the rest are only counted. Default: 1,000.
     pub diagnostics: usize,
@@ -51,8 +53,9 @@ impl Default for Limits {
             depth: 64,
             statements: 100_000,
             list_members: 1_000_000,
+            targets: 256,
             regex_bytes: 1 << 20,
-            program_bytes: 256 << 20,
+            program_bytes: 64 << 20,
             diagnostics: 1_000,
         }
     }

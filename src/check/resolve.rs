@@ -3,7 +3,7 @@
 //! Every function goes on after a mistake as far as it can, so that one look gives all of them; what could not
 //! be resolved is `None`, and the problem is in `problems`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::coerce::{self, with_article};
@@ -58,8 +58,10 @@ struct Resolver<'a> {
     lists: HashMap<&'a str, NamedList<'a>>,
     logical: HashMap<&'a str, u32>,
     /// Names that a statement with a mistake would have given.
-    broken: &'a [String],
+    broken: HashSet<&'a str>,
     patterns: HashMap<String, Option<Pattern>>,
+    /// What compiling the patterns took, sound or not.
+    pattern_bytes: usize,
 }
 
 struct NamedList<'a> {
@@ -90,8 +92,9 @@ impl<'a> Resolver<'a> {
             problems,
             lists: HashMap::new(),
             logical: HashMap::new(),
-            broken: &file.broken,
+            broken: file.broken.iter().map(String::as_str).collect(),
             patterns: HashMap::new(),
+            pattern_bytes: 0,
         }
     }
 
@@ -145,7 +148,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        if default.is_none() && !self.broken.iter().any(|name| name == "default") {
+        if default.is_none() && !self.broken.contains("default") {
             let end = self.text.len();
             self.problems.push(
                 Problem::new(Code::Default, Span::new(end, end), "there is no `default`")
@@ -249,7 +252,23 @@ impl<'a> Resolver<'a> {
             let targets = targets.into_iter().collect::<Option<Vec<_>>>()?;
             return sound.then_some(Outcome { targets, deal: None });
         }
-        for (i, target) in outcome.targets.iter().enumerate() {
+        if outcome.targets.len() > self.limits.targets {
+            self.problems.push(
+                Problem::new(
+                    Code::TooLarge,
+                    outcome.place.0,
+                    format!(
+                        "{} clusters in one outcome, {} are allowed",
+                        outcome.targets.len(),
+                        self.limits.targets
+                    ),
+                )
+                .help("the application can raise the limit `targets`"),
+            );
+            return None;
+        }
+        let mut named: HashMap<&str, Span> = HashMap::new();
+        for target in &outcome.targets {
             if target.weight.is_none() {
                 sound = false;
                 self.problems.push(
@@ -261,8 +280,7 @@ impl<'a> Resolver<'a> {
                     .label("one of several clusters has a weight, as in `gray 5, prod 95`"),
                 );
             }
-            let earlier = outcome.targets.iter().take(i).find(|earlier| earlier.cluster == target.cluster);
-            if let Some(earlier) = earlier {
+            if let Some(earlier) = named.insert(&target.cluster.node, target.cluster.span) {
                 sound = false;
                 self.problems.push(
                     Problem::new(
@@ -271,7 +289,7 @@ impl<'a> Resolver<'a> {
                         format!("`{}` stands twice", target.cluster.node),
                     )
                     .label("give it one weight")
-                    .related(earlier.cluster.span, "the first stands"),
+                    .related(earlier, "the first stands"),
                 );
             }
         }
@@ -310,17 +328,19 @@ impl<'a> Resolver<'a> {
         if let Some(index) = self.names.cluster(&name.node) {
             return Some(Target::Cluster(index));
         }
-        if !self.broken.contains(&name.node) {
+        if !self.broken.contains(name.node.as_str()) {
             let declared = &self.names.schema.clusters;
             let known = self.logical.keys().copied().chain(declared.iter().map(|c| &**c));
-            let problem =
-                Problem::new(Code::UnknownCluster, name.span, format!("unknown cluster `{}`", name.node));
-            self.problems.push(match nearest(&name.node, known) {
-                Some(near) => problem.did_you_mean(Some(near)),
-                None if declared.is_empty() => {
-                    problem.label("the application declares no clusters").help("in Rust: `Schema::clusters`")
+            self.problems.push_with(Code::UnknownCluster, || {
+                let problem =
+                    Problem::new(Code::UnknownCluster, name.span, format!("unknown cluster `{}`", name.node));
+                match nearest(&name.node, known) {
+                    Some(near) => problem.did_you_mean(Some(near)),
+                    None if declared.is_empty() => problem
+                        .label("the application declares no clusters")
+                        .help("in Rust: `Schema::clusters`"),
+                    None => problem.label(format!("known: {}", some_names(declared.iter().map(|c| &**c)))),
                 }
-                None => problem.label(format!("known: {}", some_names(declared.iter().map(|c| &**c)))),
             });
         }
         None
@@ -683,9 +703,18 @@ impl<'a> Resolver<'a> {
         if let Some(known) = self.patterns.get(text) {
             return known.clone();
         }
+        if self.pattern_bytes > self.limits.program_bytes {
+            // Told once; those that were not looked at may be sound.
+            return None;
+        }
         let compiled = match Pattern::new(text, self.limits.regex_bytes) {
-            Ok(pattern) => Some(pattern),
+            Ok(pattern) => {
+                self.pattern_bytes = self.pattern_bytes.saturating_add(pattern.bytes());
+                Some(pattern)
+            }
             Err(PatternError::TooLarge) => {
+                // Finding out took as long as compiling one of that size.
+                self.pattern_bytes = self.pattern_bytes.saturating_add(self.limits.regex_bytes);
                 self.problems.push(
                     Problem::new(
                         Code::BadRegex,
@@ -712,6 +741,21 @@ impl<'a> Resolver<'a> {
             }
         };
         self.patterns.insert(text.to_owned(), compiled.clone());
+        if self.pattern_bytes > self.limits.program_bytes {
+            self.problems.push(
+                Problem::new(
+                    Code::TooLarge,
+                    span,
+                    format!(
+                        "the regular expressions up to here take more than {} bytes once compiled",
+                        self.limits.program_bytes
+                    ),
+                )
+                .label("those after it were not looked at")
+                .help("the application can raise the limit `program_bytes`"),
+            );
+            return None;
+        }
         compiled
     }
 
@@ -875,26 +919,30 @@ impl<'a> Resolver<'a> {
         let custom = self.names.schema.fields.iter().map(|field| field.registered().name.as_str());
         let functions = Function::ALL.iter().map(|(name, _)| *name);
         let what = if argument.is_some() { "field or function" } else { "field" };
-        let problem = Problem::new(Code::UnknownField, name.span, format!("unknown {what} `{}`", name.node));
-        let is_list = self.lists.contains_key(name.node.as_str()) || self.names.list(&name.node).is_some();
-        self.problems.push(if let Some(list) = self.lists.get_mut(name.node.as_str()) {
-            list.used = true;
-            problem.label(format!("it is a list: ask `… in {}`", name.node))
-        } else if is_list {
-            problem.label(format!("it is a list: ask `… in {}`", name.node))
-        } else if Function::named(&name.node).is_some() {
-            problem.label(format!("it is a function: `{}(…)`", name.node))
-        } else {
-            let known = fields.chain(custom);
-            let near = if argument.is_some() {
-                nearest(&name.node, known.chain(functions))
+        let list = self.lists.get_mut(name.node.as_str());
+        let is_list = list.is_some() || self.names.list(&name.node).is_some();
+        // It was meant to be used.
+        list.into_iter().for_each(|list| list.used = true);
+        self.problems.push_with(Code::UnknownField, || {
+            let problem =
+                Problem::new(Code::UnknownField, name.span, format!("unknown {what} `{}`", name.node));
+            if is_list {
+                problem.label(format!("it is a list: ask `… in {}`", name.node))
+            } else if Function::named(&name.node).is_some() {
+                problem.label(format!("it is a function: `{}(…)`", name.node))
             } else {
-                nearest(&name.node, known)
-            };
-            match near {
-                Some(near) => problem.did_you_mean(Some(near)),
-                None => problem
-                    .label("a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`"),
+                let known = fields.chain(custom);
+                let near = if argument.is_some() {
+                    nearest(&name.node, known.chain(functions))
+                } else {
+                    nearest(&name.node, known)
+                };
+                match near {
+                    Some(near) => problem.did_you_mean(Some(near)),
+                    None => problem.label(
+                        "a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`",
+                    ),
+                }
             }
         });
     }
@@ -999,18 +1047,21 @@ impl<'a> Resolver<'a> {
             };
         }
         let Some(named) = self.lists.get_mut(name) else {
-            if !self.broken.iter().any(|broken| broken == name) {
+            if !self.broken.contains(name) {
                 let supplied = self.names.schema.lists.iter().map(|(name, _)| name.as_str());
-                let known: Vec<&str> = self.lists.keys().copied().chain(supplied).collect();
-                let problem = Problem::new(Code::UnknownList, span, format!("unknown list `{name}`"));
                 let field = BuiltIn::named(name).is_some() || self.names.field(name).is_some();
-                self.problems.push(match nearest(name, known.iter().copied()) {
-                    Some(near) => problem.did_you_mean(Some(near)),
-                    None if field => problem.label("it is a field; compare fields with `==`"),
-                    None if known.is_empty() => {
-                        problem.label("there are no lists; write `list NAME = [ … ]` or `[ … ]` here")
+                let lists = &self.lists;
+                self.problems.push_with(Code::UnknownList, || {
+                    let known: Vec<&str> = lists.keys().copied().chain(supplied).collect();
+                    let problem = Problem::new(Code::UnknownList, span, format!("unknown list `{name}`"));
+                    match nearest(name, known.iter().copied()) {
+                        Some(near) => problem.did_you_mean(Some(near)),
+                        None if field => problem.label("it is a field; compare fields with `==`"),
+                        None if known.is_empty() => {
+                            problem.label("there are no lists; write `list NAME = [ … ]` or `[ … ]` here")
+                        }
+                        None => problem.label(format!("known: {}", some_names(known.into_iter()))),
                     }
-                    None => problem.label(format!("known: {}", some_names(known.into_iter()))),
                 });
             }
             return None;

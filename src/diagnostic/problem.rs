@@ -81,6 +81,17 @@ impl Problems {
         }
     }
 
+    /// As `push`, for a problem that is dear to put into words: it is only made if it will be kept.
+    pub(crate) fn push_with(&mut self, code: Code, problem: impl FnOnce() -> Problem) {
+        let is_error = code.severity() == Severity::Error;
+        if self.kept.len() < self.most || (is_error && self.kept_lints > 0) {
+            self.push(problem());
+        } else {
+            self.errors += usize::from(is_error);
+            self.left_out += 1;
+        }
+    }
+
     /// Adds the problems of a piece that starts at byte `offset` of the whole text.
     pub(crate) fn extend_shifted(&mut self, piece: Problems, offset: usize) {
         let shift = |span: Span| Span::new(span.start + offset, span.end + offset);

@@ -103,7 +103,9 @@ impl Nesting {
                 self.nots = self.outside.pop().unwrap_or(0);
             }
             Token::Not => self.nots += 1,
-            Token::Word | Token::String | Token::Other => self.nots = self.outside.last().copied().unwrap_or(0),
+            Token::Word | Token::String | Token::Other => {
+                self.nots = self.outside.last().copied().unwrap_or(0)
+            }
             Token::Newline | Token::Comment => {}
         }
     }
