@@ -37,7 +37,7 @@ use crate::engine::{Decision, Engine};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let engine = Engine::builder().clusters(["gray", "prod"]).build(
-///     r#"route app: header(x-app-version) >= v2.0.0 => gray
+///     r#"route app: version(header(x-app-version)) >= "2.0.0" => gray
 ///        default => prod"#,
 /// )?;
 /// let service = TrafficSplitLayer::new(engine).layer(service_fn(async |request: Request<()>| {

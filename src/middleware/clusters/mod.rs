@@ -78,7 +78,7 @@ use crate::engine::{Decision, Engine};
 ///
 /// let engine = Engine::builder()
 ///     .clusters(["gray", "prod"])
-///     .build("route some: percent(cookie(uid)) < 5% => gray\ndefault => prod")?;
+///     .build("route some: percent(cookie(uid)) < 5 => gray\ndefault => prod")?;
 /// let clusters = Clusters::new(&engine, [
 ///     ("prod", Router::<()>::new().route("/", get("the good old one"))),
 ///     ("gray", Router::new().route("/", get("the new one"))),
