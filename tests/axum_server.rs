@@ -129,6 +129,17 @@ async fn the_layer_sees_what_layers_outside_it_left() {
     assert_eq!(send(serve(app).await, "/", "").await.1, "gray pro");
 }
 
+#[tokio::test]
+async fn outside_of_a_nested_router_rules_see_the_whole_path() {
+    let rules =
+        "route api: path under \"/api/v2\" => gray\nroute cut: path under \"/v2\" => prod\ndefault => prod";
+    let layer = || TrafficSplitLayer::new(engine(rules));
+    let addr = serve(Router::new().nest("/api", why()).layer(layer())).await;
+    assert_eq!(send(addr, "/api/v2/items", "").await.1, "gray api");
+    let addr = serve(Router::new().nest("/api", why().layer(layer()))).await;
+    assert_eq!(send(addr, "/api/v2/items", "").await.1, "prod cut");
+}
+
 // === the extractor ===
 
 #[tokio::test]
@@ -287,7 +298,7 @@ async fn two_thousand_cookies_are_all_read() {
     let addr = serve(why().layer(TrafficSplitLayer::new(engine(rules)))).await;
     let mut cookies = String::from("c0=0");
     for n in 1..1999 {
-        cookies.push_str(&format!("; c{n}={:x<24}", n));
+        cookies.push_str(&format!("; c{n}={n:x<24}"));
     }
     cookies.push_str("; uid=1001");
     assert!((60 << 10..=64 << 10).contains(&cookies.len()), "{}", cookies.len());

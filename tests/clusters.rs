@@ -123,7 +123,9 @@ async fn without_a_decision_or_with_a_strangers_the_own_engine_decides() {
 type Mocked = Mock<Request<()>, Response<&'static str>>;
 type Handle = mock::Handle<Request<()>, Response<&'static str>>;
 
-fn mocked() -> (Clusters<Or<Or<Only<Mocked>, Mocked>, Mocked>>, [Handle; 3]) {
+type Three<S> = Clusters<Or<Or<Only<S>, S>, S>>;
+
+fn mocked() -> (Three<Mocked>, [Handle; 3]) {
     let [(a, ha), (b, hb), (c, hc)]: [(Mocked, Handle); 3] = [mock::pair(), mock::pair(), mock::pair()];
     let clusters =
         Clusters::chain(&engine()).service("a", a).service("b", b).service("c", c).build().unwrap();

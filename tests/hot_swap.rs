@@ -25,7 +25,7 @@ const TESTER: HeaderName = HeaderName::from_static("x-tester");
 
 /// Revision N has one live route, called by N's parity and leading to that cluster, and a shadow of the other.
 fn rules(revision: u64) -> String {
-    let (own, other) = if revision % 2 == 0 { ("even", "odd") } else { ("odd", "even") };
+    let (own, other) = if revision.is_multiple_of(2) { ("even", "odd") } else { ("odd", "even") };
     format!(
         "# revision {revision}\n\
          shadow route {other}: path under \"/\" => {other}\n\
@@ -70,7 +70,7 @@ async fn load(addr: SocketAddr, stop: Arc<AtomicBool>, answered: Arc<watch::Send
         let answer: Vec<_> = body.split(' ').collect();
         let [service, cluster, rule, header, revision, text] = answer[..] else { panic!("{body}") };
         let revision: u64 = revision.parse().unwrap();
-        let want = if revision % 2 == 0 { "even" } else { "odd" };
+        let want = if revision.is_multiple_of(2) { "even" } else { "odd" };
         assert_eq!([service, cluster, rule, header, &*tester], [want; 5], "{body}");
         assert_eq!(text, revision.to_string(), "the rules of a decision are those of its revision");
         assert!(revision >= last, "revision {revision} after {last} on one connection");

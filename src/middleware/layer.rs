@@ -16,6 +16,10 @@ use crate::engine::{Decision, Engine};
 ///
 /// Layers outside it see the request first: put those that rules depend on there (such as authentication that
 /// leaves a user in the extensions), and [`CanonicalPathLayer`](super::CanonicalPathLayer) too.
+/// What cuts the path, such as axum's `Router::nest`, belongs inside: rules see the path that the layer sees.
+///
+/// A decision keeps its rules alive, so one held by a request that takes hours keeps them for hours. That is
+/// their memory and no more: requests that come later have the new rules.
 ///
 /// # Cost
 ///
