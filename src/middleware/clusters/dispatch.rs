@@ -71,16 +71,22 @@ mod sealed {
 
 pin_project! {
     /// The response of a service in a [`Chain`](super::Chain): of this one, or of one before it.
-    #[project = OrProjection]
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub enum OrFuture<B, T> {
-        #[doc(hidden)]
+    pub struct OrFuture<B, T> {
+        #[pin]
+        side: Side<B, T>,
+    }
+}
+
+pin_project! {
+    #[project = SideProjection]
+    #[derive(Debug)]
+    enum Side<B, T> {
         Before {
             #[pin]
             future: B,
         },
-        #[doc(hidden)]
         This {
             #[pin]
             future: T,
@@ -155,11 +161,12 @@ where
     type Future = OrFuture<D::Future, Oneshot<S, Request>>;
 
     fn dispatch(&self, cluster: usize, request: Request) -> Self::Future {
-        if cluster == self.cluster {
-            OrFuture::This { future: Oneshot::new(self.service.clone(), request) }
+        let side = if cluster == self.cluster {
+            Side::This { future: Oneshot::new(self.service.clone(), request) }
         } else {
-            OrFuture::Before { future: self.before.dispatch(cluster, request) }
-        }
+            Side::Before { future: self.before.dispatch(cluster, request) }
+        };
+        OrFuture { side }
     }
 }
 
@@ -173,9 +180,9 @@ where
     type Output = B::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            OrProjection::Before { future } => future.poll(cx),
-            OrProjection::This { future } => future.poll(cx),
+        match self.project().side.project() {
+            SideProjection::Before { future } => future.poll(cx),
+            SideProjection::This { future } => future.poll(cx),
         }
     }
 }
