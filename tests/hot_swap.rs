@@ -10,9 +10,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderMap, HeaderName, Request, StatusCode};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use pointsman::{Clusters, Decision, Engine, TrafficSplitLayer};
 use tokio::net::TcpListener;
@@ -48,13 +50,16 @@ fn bad(revision: u64) -> String {
 async fn serve(app: Router) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     addr
 }
 
 /// Sends requests until `stop`, holds every answer against itself, and returns how many there were.
 async fn load(addr: SocketAddr, stop: Arc<AtomicBool>, answered: Arc<watch::Sender<u64>>) -> u64 {
-    let client = Client::builder(TokioExecutor::new()).build_http();
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client = Client::builder(TokioExecutor::new()).build(connector);
     let (mut sent, mut last) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         let request = Request::get(format!("http://{addr}/"))
