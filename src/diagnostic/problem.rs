@@ -23,6 +23,8 @@ pub(crate) struct Problems {
     pub(crate) left_out: usize,
     most: usize,
     errors: usize,
+    /// How many lints are kept: an error may take the place of one.
+    lints: usize,
 }
 
 // === impl Problem ===
@@ -60,7 +62,7 @@ impl Problem {
 
 impl Problems {
     pub(crate) fn new(most: usize) -> Self {
-        Problems { kept: Vec::new(), left_out: 0, most: most.max(1), errors: 0 }
+        Problems { kept: Vec::new(), left_out: 0, most: most.max(1), errors: 0, lints: 0 }
     }
 
     /// Adds a problem. When there are too many, an error takes the place of a lint.
@@ -68,14 +70,17 @@ impl Problems {
         let is_error = problem.code.severity() == Severity::Error;
         self.errors += usize::from(is_error);
         if self.kept.len() < self.most {
+            self.lints += usize::from(!is_error);
             self.kept.push(problem);
             return;
         }
         self.left_out += 1;
         if is_error
+            && self.lints > 0
             && let Some(lint) = self.kept.iter_mut().rev().find(|p| p.code.severity() == Severity::Lint)
         {
             *lint = problem;
+            self.lints -= 1;
         }
     }
 
@@ -88,6 +93,11 @@ impl Problems {
             problem.related = problem.related.map(|(span, what)| (shift(span), what));
             self.push(problem);
         }
+    }
+
+    /// Whether no further problem will be kept: then its words are not worth looking for.
+    pub(crate) fn is_full(&self) -> bool {
+        self.kept.len() >= self.most && self.lints == 0
     }
 
     /// How many errors there are so far, kept or not.
