@@ -3,13 +3,13 @@
 //! Every function goes on after a mistake as far as it can, so that one look gives all of them; what could not
 //! be resolved is `None`, and the problem is in `problems`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::coerce::{self, with_article};
 use super::lint;
 use super::typed::{
-    Condition, Deal, Expr, Logical, Order, Outcome, Predicate, Route, Rules, Set, Target, Test,
+    Condition, Deal, Expr, Logical, Members, Order, Outcome, Predicate, Route, Rules, Set, Target, Test,
 };
 use crate::diagnostic::{Code, Problem, Problems, Span, nearest};
 use crate::limits::Limits;
@@ -55,7 +55,7 @@ struct Resolver<'a> {
     lists: HashMap<&'a str, NamedList<'a>>,
     logical: HashMap<&'a str, u32>,
     /// Names that a statement with a mistake would have given.
-    broken: &'a [String],
+    broken: HashSet<&'a str>,
     patterns: HashMap<String, Option<Pattern>>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Resolver<'a> {
             problems,
             lists: HashMap::new(),
             logical: HashMap::new(),
-            broken: &file.broken,
+            broken: file.broken.iter().map(String::as_str).collect(),
             patterns: HashMap::new(),
         }
     }
@@ -142,7 +142,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        if default.is_none() && !self.broken.iter().any(|name| name == "default") {
+        if default.is_none() && !self.broken.contains("default") {
             let end = self.text.len();
             self.problems.push(
                 Problem::new(Code::Default, Span::new(end, end), "there is no `default`")
@@ -199,7 +199,7 @@ impl<'a> Resolver<'a> {
                             .label("a cluster made of others needs a name of its own"),
                         );
                     }
-                    match clusters.iter().find(|first| first.name == cluster.name) {
+                    match self.logical.get(name).and_then(|first| clusters.get(*first as usize)) {
                         Some(first) => {
                             self.problems.push(duplicate("cluster", &cluster.name, first.name.span))
                         }
@@ -246,7 +246,8 @@ impl<'a> Resolver<'a> {
             let targets = targets.into_iter().collect::<Option<Vec<_>>>()?;
             return sound.then_some(Outcome { targets, deal: None });
         }
-        for (i, target) in outcome.targets.iter().enumerate() {
+        let mut seen: HashMap<&str, Span> = HashMap::new();
+        for target in &outcome.targets {
             if target.weight.is_none() {
                 sound = false;
                 self.problems.push(
@@ -258,7 +259,8 @@ impl<'a> Resolver<'a> {
                     .label("one of several clusters has a weight, as in `gray 5, prod 95`"),
                 );
             }
-            let earlier = outcome.targets.iter().take(i).find(|earlier| earlier.cluster == target.cluster);
+            let earlier = seen.get(target.cluster.node.as_str()).copied();
+            seen.entry(&target.cluster.node).or_insert(target.cluster.span);
             if let Some(earlier) = earlier {
                 sound = false;
                 self.problems.push(
@@ -268,7 +270,7 @@ impl<'a> Resolver<'a> {
                         format!("`{}` stands twice", target.cluster.node),
                     )
                     .label("give it one weight")
-                    .related(earlier.cluster.span, "the first stands"),
+                    .related(earlier, "the first stands"),
                 );
             }
         }
@@ -307,11 +309,18 @@ impl<'a> Resolver<'a> {
         if let Some(index) = self.names.cluster(&name.node) {
             return Some(Target::Cluster(index));
         }
-        if !self.broken.contains(&name.node) {
+        if !self.broken.contains(name.node.as_str()) {
             let declared = &self.names.schema.clusters;
             let known = self.logical.keys().copied().chain(declared.iter().map(|c| &**c));
-            let problem =
-                Problem::new(Code::UnknownCluster, name.span, format!("unknown cluster `{}`", name.node));
+            let problem = Problem::new(
+                Code::UnknownCluster,
+                name.span,
+                format!("unknown cluster `{}`", clip(&name.node)),
+            );
+            if self.problems.is_full() {
+                self.problems.push(problem);
+                return None;
+            }
             self.problems.push(match nearest(&name.node, known) {
                 Some(near) => problem.did_you_mean(Some(near)),
                 None if declared.is_empty() => {
@@ -872,7 +881,12 @@ impl<'a> Resolver<'a> {
         let custom = self.names.schema.fields.iter().map(|field| field.registered().name.as_str());
         let functions = Function::ALL.iter().map(|(name, _)| *name);
         let what = if argument.is_some() { "field or function" } else { "field" };
-        let problem = Problem::new(Code::UnknownField, name.span, format!("unknown {what} `{}`", name.node));
+        let problem =
+            Problem::new(Code::UnknownField, name.span, format!("unknown {what} `{}`", clip(&name.node)));
+        if self.problems.is_full() {
+            self.problems.push(problem);
+            return;
+        }
         let is_list = self.lists.contains_key(name.node.as_str()) || self.names.list(&name.node).is_some();
         self.problems.push(if let Some(list) = self.lists.get_mut(name.node.as_str()) {
             list.used = true;
@@ -996,10 +1010,14 @@ impl<'a> Resolver<'a> {
             };
         }
         let Some(named) = self.lists.get_mut(name) else {
-            if !self.broken.iter().any(|broken| broken == name) {
+            let problem = Problem::new(Code::UnknownList, span, format!("unknown list `{}`", clip(name)));
+            if self.broken.contains(name) {
+                // The list is there, though nobody could read it.
+            } else if self.problems.is_full() {
+                self.problems.push(problem);
+            } else {
                 let supplied = self.names.schema.lists.iter().map(|(name, _)| name.as_str());
                 let known: Vec<&str> = self.lists.keys().copied().chain(supplied).collect();
-                let problem = Problem::new(Code::UnknownList, span, format!("unknown list `{name}`"));
                 let field = BuiltIn::named(name).is_some() || self.names.field(name).is_some();
                 self.problems.push(match nearest(name, known.iter().copied()) {
                     Some(near) => problem.did_you_mean(Some(near)),
@@ -1061,13 +1079,15 @@ impl<'a> Resolver<'a> {
             return None;
         }
         lint::duplicate_members(members, &ranges, self.problems);
-        Some(Set::Members(ty, ranges.into()))
+        Some(Set::Members(ty, Members::new(ranges)))
     }
 
     /// Lists that no sound condition asks are checked all the same.
     fn check_lists(&mut self) {
-        let unchecked: Vec<&ast::List> =
+        let mut unchecked: Vec<&ast::List> =
             self.lists.values().filter(|named| named.typed.is_empty()).map(|named| named.list).collect();
+        // Which problems are kept when there are too many must not change from run to run.
+        unchecked.sort_by_key(|list| list.name.span.start);
         for list in unchecked {
             let Some(ty) = natural_type(&list.members) else { continue };
             if matches!(ty, Type::Bool | Type::Percent) {
@@ -1088,8 +1108,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn unused_lists(&mut self) {
-        let unused: Vec<&ast::List> =
+        let mut unused: Vec<&ast::List> =
             self.lists.values().filter(|named| !named.used).map(|named| named.list).collect();
+        unused.sort_by_key(|list| list.name.span.start);
         for list in unused {
             self.problems.push(
                 Problem::new(
