@@ -110,7 +110,7 @@ pub(crate) fn parse_condition(
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Spanned<Condition>> {
-    piece(text, limits, problems, Rule::condition, |b, pair| {
+    piece(text, limits, problems, Rule::lone_condition, |b, pair| {
         let span = b.span(&pair);
         let node = b.condition(pair);
         b.expect_end(node, span)
@@ -119,12 +119,12 @@ pub(crate) fn parse_condition(
 
 /// Parses an outcome that stands alone: what follows `=>`.
 pub(crate) fn parse_outcome(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Outcome> {
-    piece(text, limits, problems, Rule::outcome, |b, pair| b.outcome(pair))
+    piece(text, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
 }
 
 /// Parses the members of a list that stands alone, brackets included.
 pub(crate) fn parse_list(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Vec<Member>> {
-    piece(text, limits, problems, Rule::set, |b, pair| b.members(pair))
+    piece(text, limits, problems, Rule::lone_list, |b, pair| b.members(pair))
 }
 
 fn piece<T>(
@@ -144,28 +144,21 @@ fn piece<T>(
     let start = skip_blank(text, 0);
     let rest = text.get(start..).unwrap_or("");
     let pair = match Grammar::parse(what, rest) {
-        Ok(mut pairs) => pairs.next()?,
+        Ok(mut pairs) => pairs.next()?.into_inner().next()?,
         Err(error) => {
-            problems.push(syntax_error(text, start, &error));
+            let problem = syntax_error(text, start, &error);
+            // Only a whole piece can have something behind it.
+            let whole = matches!(&error.variant, ErrorVariant::ParsingError { positives, .. } if positives.contains(&Rule::EOI));
+            problems.push(if whole && problem.span.start < text.len() {
+                problem.help("each piece is one condition, one outcome or one list, and nothing after it")
+            } else {
+                problem
+            });
             return None;
         }
     };
-    let end = start + end_of(&pair);
     let mut builder = Builder { text, offset: start, limits, problems };
     let built = build(&mut builder, pair);
-    let after = skip_blank(text, end);
-    let built = built.and_then(|built| {
-        if after < text.len() {
-            let expected = match what {
-                Rule::condition => vec![Expected::Operator],
-                Rule::outcome => vec![Expected::Comma, Expected::By],
-                _ => vec![],
-            };
-            return Err(unexpected(text, after, expected)
-                .help("each piece is one condition, one outcome or one list, and nothing after it"));
-        }
-        Ok(built)
-    });
     built.map_err(|problem| problems.push(problem)).ok()
 }
 
