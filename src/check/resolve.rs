@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::coerce::{self, with_article};
 use super::lint;
 use super::typed::{
-    Condition, Deal, Expr, Logical, Order, Outcome, Predicate, Route, Rules, Set, Target, Test,
+    Condition, Deal, Expr, Logical, Members, Order, Outcome, Predicate, Route, Rules, Set, Target, Test,
 };
 use crate::diagnostic::{Code, Problem, Problems, Span, nearest};
 use crate::limits::Limits;
@@ -205,7 +205,7 @@ impl<'a> Resolver<'a> {
                             .label("a cluster made of others needs a name of its own"),
                         );
                     }
-                    match clusters.iter().find(|first| first.name == cluster.name) {
+                    match self.logical.get(name).and_then(|first| clusters.get(*first as usize)) {
                         Some(first) => {
                             self.problems.push(duplicate("cluster", &cluster.name, first.name.span))
                         }
@@ -332,8 +332,11 @@ impl<'a> Resolver<'a> {
             let declared = &self.names.schema.clusters;
             let known = self.logical.keys().copied().chain(declared.iter().map(|c| &**c));
             self.problems.push_with(Code::UnknownCluster, || {
-                let problem =
-                    Problem::new(Code::UnknownCluster, name.span, format!("unknown cluster `{}`", name.node));
+                let problem = Problem::new(
+                    Code::UnknownCluster,
+                    name.span,
+                    format!("unknown cluster `{}`", clip(&name.node)),
+                );
                 match nearest(&name.node, known) {
                     Some(near) => problem.did_you_mean(Some(near)),
                     None if declared.is_empty() => problem
@@ -925,7 +928,7 @@ impl<'a> Resolver<'a> {
         list.into_iter().for_each(|list| list.used = true);
         self.problems.push_with(Code::UnknownField, || {
             let problem =
-                Problem::new(Code::UnknownField, name.span, format!("unknown {what} `{}`", name.node));
+                Problem::new(Code::UnknownField, name.span, format!("unknown {what} `{}`", clip(&name.node)));
             if is_list {
                 problem.label(format!("it is a list: ask `… in {}`", name.node))
             } else if Function::named(&name.node).is_some() {
@@ -1053,7 +1056,8 @@ impl<'a> Resolver<'a> {
                 let lists = &self.lists;
                 self.problems.push_with(Code::UnknownList, || {
                     let known: Vec<&str> = lists.keys().copied().chain(supplied).collect();
-                    let problem = Problem::new(Code::UnknownList, span, format!("unknown list `{name}`"));
+                    let problem =
+                        Problem::new(Code::UnknownList, span, format!("unknown list `{}`", clip(name)));
                     match nearest(name, known.iter().copied()) {
                         Some(near) => problem.did_you_mean(Some(near)),
                         None if field => problem.label("it is a field; compare fields with `==`"),
@@ -1115,13 +1119,15 @@ impl<'a> Resolver<'a> {
             return None;
         }
         lint::duplicate_members(members, &ranges, self.problems);
-        Some(Set::Members(ty, ranges.into()))
+        Some(Set::Members(ty, Members::new(ranges)))
     }
 
     /// Lists that no sound condition asks are checked all the same.
     fn check_lists(&mut self) {
-        let unchecked: Vec<&ast::List> =
+        let mut unchecked: Vec<&ast::List> =
             self.lists.values().filter(|named| named.typed.is_empty()).map(|named| named.list).collect();
+        // Which problems are kept when there are too many must not change from run to run.
+        unchecked.sort_by_key(|list| list.name.span.start);
         for list in unchecked {
             let Some(ty) = natural_type(&list.members) else { continue };
             if matches!(ty, Type::Bool | Type::Percent) {
@@ -1142,8 +1148,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn unused_lists(&mut self) {
-        let unused: Vec<&ast::List> =
+        let mut unused: Vec<&ast::List> =
             self.lists.values().filter(|named| !named.used).map(|named| named.list).collect();
+        unused.sort_by_key(|list| list.name.span.start);
         for list in unused {
             self.problems.push(
                 Problem::new(

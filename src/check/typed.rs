@@ -1,6 +1,7 @@
 //! The typed rules: every name found, every literal read, every type checked.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::diagnostic::Span;
@@ -102,9 +103,21 @@ pub(crate) enum Predicate {
 #[derive(Debug, Clone)]
 pub(crate) enum Set {
     /// Inclusive ranges, as they are written; shared by all that name one list.
-    Members(Type, Arc<[(Value<'static>, Value<'static>)]>),
+    Members(Type, Members),
     /// From the application.
     Supplied(List),
+}
+
+/// The members of a list that is written in the text; a clone is a pointer.
+#[derive(Debug, Clone)]
+pub(crate) struct Members(Arc<Hashed>);
+
+#[derive(Debug)]
+struct Hashed {
+    /// Of all members. Made once, so that a long list is not walked for each mention of it; and of all, so
+    /// that many lists that begin alike do not all fall into one bucket.
+    hash: u64,
+    members: Box<[(Value<'static>, Value<'static>)]>,
 }
 
 /// A value to be had from a request: a set of zero or more.
@@ -156,7 +169,9 @@ impl Hash for Test {
 impl PartialEq for Set {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Set::Members(t, a), Set::Members(u, b)) => t == u && (Arc::ptr_eq(a, b) || a == b),
+            (Set::Members(t, a), Set::Members(u, b)) => {
+                t == u && (Arc::ptr_eq(&a.0, &b.0) || (a.0.hash == b.0.hash && a.0.members == b.0.members))
+            }
             (Set::Supplied(a), Set::Supplied(b)) => a.is_same(b),
             _ => false,
         }
@@ -168,13 +183,27 @@ impl Eq for Set {}
 impl Hash for Set {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
-            // A few members tell most lists apart; a long one is not walked for each mention.
-            Set::Members(ty, members) => {
-                (ty, members.len()).hash(state);
-                members.iter().take(4).for_each(|member| member.hash(state));
-            }
+            Set::Members(ty, members) => (ty, members.0.hash).hash(state),
             Set::Supplied(list) => list.len().hash(state),
         }
+    }
+}
+
+// === impl Members ===
+
+impl Members {
+    pub(crate) fn new(members: Vec<(Value<'static>, Value<'static>)>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        members.hash(&mut hasher);
+        Members(Arc::new(Hashed { hash: hasher.finish(), members: members.into() }))
+    }
+}
+
+impl Deref for Members {
+    type Target = [(Value<'static>, Value<'static>)];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.members
     }
 }
 

@@ -3,7 +3,7 @@
 /// Longer names than this are not looked at: the distance costs the product of the lengths.
 const LONGEST: usize = 64;
 /// More names than this are not compared.
-const MOST: usize = 4096;
+const MOST: usize = 1024;
 
 /// The candidate nearest to `name`, if one is near enough: a third of its letters may differ, two swapped
 /// letters count as one, and case does not count.
@@ -12,11 +12,14 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
         return None;
     }
     let wanted = name.to_ascii_lowercase().replace('-', "_");
-    let allowed = (wanted.chars().count() / 3).max(1);
+    let length = wanted.chars().count();
+    let allowed = (length / 3).max(1);
     candidates
         .into_iter()
         .take(MOST)
         .filter(|candidate| candidate.len() <= LONGEST && *candidate != name)
+        // At least this many letters differ; cheaper than to find out how many more.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
         .map(|candidate| {
             let plain = candidate.to_ascii_lowercase().replace('-', "_");
             (strsim::damerau_levenshtein(&wanted, &plain), candidate)

@@ -23,7 +23,8 @@ pub(crate) struct Problems {
     pub(crate) left_out: usize,
     most: usize,
     errors: usize,
-    kept_lints: usize,
+    /// How many lints are kept: an error may take the place of one.
+    lints: usize,
 }
 
 // === impl Problem ===
@@ -61,7 +62,7 @@ impl Problem {
 
 impl Problems {
     pub(crate) fn new(most: usize) -> Self {
-        Problems { kept: Vec::new(), left_out: 0, most: most.max(1), errors: 0, kept_lints: 0 }
+        Problems { kept: Vec::new(), left_out: 0, most: most.max(1), errors: 0, lints: 0 }
     }
 
     /// Adds a problem. When there are too many, an error takes the place of a lint.
@@ -69,22 +70,24 @@ impl Problems {
         let is_error = problem.code.severity() == Severity::Error;
         self.errors += usize::from(is_error);
         if self.kept.len() < self.most {
-            self.kept_lints += usize::from(!is_error);
+            self.lints += usize::from(!is_error);
             self.kept.push(problem);
             return;
         }
         self.left_out += 1;
-        if is_error && self.kept_lints > 0 {
-            let lint = self.kept.iter_mut().rev().find(|p| p.code.severity() == Severity::Lint);
-            lint.into_iter().for_each(|lint| *lint = problem.clone());
-            self.kept_lints -= 1;
+        if is_error
+            && self.lints > 0
+            && let Some(lint) = self.kept.iter_mut().rev().find(|p| p.code.severity() == Severity::Lint)
+        {
+            *lint = problem;
+            self.lints -= 1;
         }
     }
 
     /// As `push`, for a problem that is dear to put into words: it is only made if it will be kept.
     pub(crate) fn push_with(&mut self, code: Code, problem: impl FnOnce() -> Problem) {
         let is_error = code.severity() == Severity::Error;
-        if self.kept.len() < self.most || (is_error && self.kept_lints > 0) {
+        if self.kept.len() < self.most || (is_error && self.lints > 0) {
             self.push(problem());
         } else {
             self.errors += usize::from(is_error);

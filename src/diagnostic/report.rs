@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::source::Place;
+use super::source::{Lines, Place};
 use super::{Code, Problem, Problems, Severity, Source, Span};
 
 /// The most characters of a source line that are shown.
@@ -114,10 +114,9 @@ impl Diagnostics {
         if kept.is_empty() {
             return Diagnostics::default();
         }
-        let starts: Vec<usize> =
-            std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect();
+        let lines = Lines::of(text);
         kept.sort_by_key(|problem| problem.span.start);
-        let items = kept.into_iter().map(|problem| locate(problem, source, text, &starts)).collect();
+        let items = kept.into_iter().map(|problem| locate(problem, source, text, &lines)).collect();
         Diagnostics { items, left_out }
     }
 
@@ -175,11 +174,11 @@ impl std::error::Error for Diagnostics {}
 
 // === places ===
 
-fn locate(problem: Problem, source: &Source, text: &str, starts: &[usize]) -> Diagnostic {
-    let place = source.place(text, starts, problem.span.start);
+fn locate(problem: Problem, source: &Source, text: &str, lines: &Lines) -> Diagnostic {
+    let place = source.place(text, lines, problem.span.start);
     let (excerpt, caret) = excerpt(text, &place, problem.span);
     let note = problem.related.map(|(span, what)| {
-        let there = source.place(text, starts, span.start);
+        let there = source.place(text, lines, span.start);
         if there.name == place.name {
             format!("{what} at {}:{}", there.line, there.column)
         } else {

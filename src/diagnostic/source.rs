@@ -1,5 +1,6 @@
 //! Where a piece of text came from.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,6 +27,15 @@ pub(crate) enum Source {
 pub(crate) struct Piece {
     pub(crate) label: String,
     pub(crate) range: Range<usize>,
+}
+
+/// Where the lines of a text start, and the place that was asked for last: places are asked for in their order,
+/// and a line may be megabytes long.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    starts: Vec<usize>,
+    /// From where, to where, and how many characters that are.
+    counted: Cell<(usize, usize, usize)>,
 }
 
 /// A place as its author knows it.
@@ -55,6 +65,30 @@ impl Span {
     }
 }
 
+// === impl Lines ===
+
+impl Lines {
+    pub(crate) fn of(text: &str) -> Self {
+        let starts = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
+        Lines { starts: std::iter::once(0).chain(starts).collect(), counted: Cell::default() }
+    }
+
+    /// The index of the line that byte `at` is in.
+    fn line(&self, at: usize) -> usize {
+        self.starts.partition_point(|&start| start <= at).saturating_sub(1)
+    }
+
+    /// How many characters stand from `start` to `at`.
+    fn characters(&self, text: &str, start: usize, at: usize) -> usize {
+        let (from, to, before) = self.counted.get();
+        let known = if from == start && to <= at { before } else { 0 };
+        let rest = if known > 0 { to..at } else { start..at };
+        let count = known + text.get(rest).map_or(0, |rest| rest.chars().count());
+        self.counted.set((start, at, count));
+        count
+    }
+}
+
 // === impl Source ===
 
 impl Source {
@@ -63,13 +97,13 @@ impl Source {
         Source::Text(name.into())
     }
 
-    /// The place of byte `at`. `starts` are the offsets at which the lines of `text` start.
-    pub(crate) fn place(&self, text: &str, starts: &[usize], at: usize) -> Place {
+    /// The place of byte `at`.
+    pub(crate) fn place(&self, text: &str, lines: &Lines, at: usize) -> Place {
         let at = (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
         let (name, from, to) = match self {
             // What is missing at the end is shown at the last line that says something.
             Source::Text(_) if at == text.len() && at > text.trim_end().len() => {
-                return self.place(text.trim_end(), starts, at);
+                return self.place(text.trim_end(), lines, at);
             }
             Source::Text(name) => (name.to_string(), 0, text.len()),
             Source::Pieces(pieces) => {
@@ -80,14 +114,11 @@ impl Source {
                 }
             }
         };
-        let line_of = |at: usize| starts.partition_point(|&start| start <= at).saturating_sub(1);
-        let line = line_of(at);
-        let start = starts.get(line).copied().unwrap_or(0).max(from);
-        let end = memchr::memchr(b'\n', text.as_bytes().get(at..).unwrap_or_default())
-            .map_or(text.len(), |n| at + n)
-            .min(to)
-            .max(at);
-        let column = text.get(start..at).map_or(1, |before| before.chars().count() + 1);
-        Place { name, line: line - line_of(from).min(line) + 1, column, line_range: start..end }
+        let line = lines.line(at);
+        let start = lines.starts.get(line).copied().unwrap_or(0).max(from);
+        let end =
+            lines.starts.get(line + 1).map_or(text.len(), |next| next - 1).min(text.len()).min(to).max(at);
+        let column = lines.characters(text, start, at) + 1;
+        Place { name, line: line - lines.line(from).min(line) + 1, column, line_range: start..end }
     }
 }

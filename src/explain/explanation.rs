@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::check::typed::State;
 use crate::schema::decimal4;
-use crate::syntax::ast::State;
 
 /// Why a request goes where it goes.
 ///

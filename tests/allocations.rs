@@ -1,0 +1,132 @@
+//! Deciding allocates nothing.
+//!
+//! `allocation-counter` counts the allocations of one thread, so that tests beside each other do not disturb it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::time::{Duration, SystemTime};
+
+use allocation_counter::measure;
+use http::Request;
+use pointsman::engine::Moment;
+use pointsman::schema::{ClientAddr, List, PeerAddr, Schema, Trusted};
+use pointsman::{Condition, Engine, Limits};
+
+/// Twenty rules of all kinds; a request walks through most of them.
+const RULES: &str = r#"
+list beta   = ["1001", "1002", "1003", "1004"]
+list office = [10.0.0.0/8, 192.168.0.0/16, 2001:db8::/32]
+cluster prod = prod_a 50, prod_b 50 by cookie(uid) ?? ip
+
+route r01: header(x-canary) == "always" => gray
+route r02: cookie(uid) in beta || ip in office => gray
+route r03: version(header(x-app-version)) >= "99.3" && host == "shop.example.com" => gray
+route r04: host under "internal.example.com" => gray
+route r05: path under "/admin" && method == "POST" => gray
+route r06: path matches "^/v[0-9]+/items/[0-9]+$" && header(x-tenant) == "t" => gray
+route r07: percent(cookie(uid), "none") < 0 || query(debug) == "1" => gray
+route r08: int(cookie(bucket)) % 100 >= 100 => gray
+route r09: lower(header(x-region)) in ["ap-south-1", "us-east-1"] => gray
+route r10: header(user-agent) contains "Googlebot" || header(user-agent) matches "(?i)bingbot/[0-9.]+" => gray
+route r11: cookie(session) in sessions => gray
+route r12: port in [8000..8099] || scheme == "ws" => gray
+route r13: now >= "2030-01-01T00:00:00Z" => gray
+route r14: path starts_with "/static/" || path ends_with ".css" => gray
+route r15: raw_query contains "preview=" && exists(header(x-preview)) => gray
+shadow route r16: percent(cookie(uid), "next") < 50 => prod
+paused route r17: true => gray
+route r18: len(cookie(uid)) > 64 || header(accept-language) starts_with "zz" => gray
+route r19: cookie(absent) ?? cookie(uid) == "nobody" => gray
+route r20: path under "/checkout" => gray 5, prod 95 by cookie(uid)
+default => prod
+"#;
+
+fn schema() -> Schema {
+    let proxies = Trusted::networks(["10.0.0.0/8"]).unwrap();
+    Schema::new()
+        .clusters(["gray", "prod_a", "prod_b"])
+        .list("sessions", List::strings((0..1000).map(|i| format!("s-{i}"))))
+        .client_addr(ClientAddr::x_forwarded_for(proxies))
+}
+
+/// Fifteen headers, of which one is a Cookie of 600 bytes.
+fn request(path: &str) -> Request<()> {
+    let mut cookie =
+        String::from("_ga=GA1.2.1234567890.1700000000; theme=dark; uid=424242; bucket=37; session=s-77x");
+    while cookie.len() <= 570 {
+        cookie.push_str("; filler=0123456789abcdefghij");
+    }
+    cookie.push_str(&"x".repeat(600 - cookie.len()));
+    let request = Request::get(path)
+        .header("host", "shop.example.com:8443")
+        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
+        .header("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
+        .header("accept-language", "en-GB,en;q=0.5")
+        .header("accept-encoding", "gzip, deflate, br, zstd")
+        .header("referer", "https://shop.example.com/")
+        .header("cookie", cookie)
+        .header("x-forwarded-for", "203.0.113.7, 10.1.2.3")
+        .header("x-request-id", "0af7651916cd43dd8448eb211c80319c")
+        .header("x-app-version", "2.3.0-rc.1")
+        .header("x-region", "eu-west-1")
+        .header("sec-fetch-mode", "navigate")
+        .header("sec-fetch-site", "same-origin")
+        .header("upgrade-insecure-requests", "1")
+        .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        .extension(PeerAddr("10.1.2.4:443".parse().unwrap()))
+        .body(())
+        .unwrap();
+    assert_eq!((request.headers().len(), request.headers()["cookie"].len()), (15, 600));
+    request
+}
+
+#[test]
+fn deciding_on_twenty_rules_allocates_nothing() {
+    let engine = Engine::builder().schema(schema()).build(RULES).unwrap();
+    assert_eq!(engine.rules().statements().len(), 22);
+    let moment = Moment { now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000), chance: 7 };
+    for (path, rule) in
+        [("/checkout/pay?step=2", Some("r20")), ("/v2/items/17?a=b%20c", None), ("/app.css", Some("r14"))]
+    {
+        let request = request(path);
+        // The caches of a regular expression and the counters of a thread are made when first needed.
+        for _ in 0..3 {
+            assert_eq!(engine.decide_at(&request, moment).rule(), rule);
+            let _ = engine.decide(&request);
+        }
+        let info = measure(|| {
+            for _ in 0..100 {
+                assert_eq!(engine.decide_at(&request, moment).rule(), rule);
+            }
+        });
+        assert_eq!(info.count_total, 0, "decide_at for {path}");
+        let info = measure(|| {
+            for _ in 0..100 {
+                drop(engine.decide(&request));
+            }
+        });
+        assert_eq!(info.count_total, 0, "decide for {path}");
+    }
+}
+
+#[test]
+fn a_condition_allocates_nothing() {
+    let text = r#"!(cookie(uid) in ["1001", "1002"]) && version(header(x-app-version)) >= "2" && ip in [203.0.113.0/24]
+        && path under "/checkout" && header(user-agent) matches "Firefox/1[0-9]+" && percent(cookie(uid)) >= 0
+        && int(cookie(bucket)) % 10 == 7 && lower(header(x-region)) == "eu-west-1" && host under "example.com""#;
+    let condition = Condition::compile("c", text, &schema(), &Limits::default()).unwrap();
+    let request = request("/checkout/pay");
+    assert!(condition.matches(&request));
+    let info = measure(|| {
+        for _ in 0..100 {
+            assert!(condition.matches(&request));
+        }
+    });
+    assert_eq!(info.count_total, 0);
+}
+
+#[test]
+fn the_counting_counts() {
+    let info = measure(|| drop(String::from("x")));
+    assert_eq!(info.count_total, 1);
+}
