@@ -5,6 +5,7 @@ mod bytecode;
 mod check;
 mod compile;
 pub mod diagnostic;
+pub mod docs;
 pub mod engine;
 mod eval;
 pub mod explain;
