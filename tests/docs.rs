@@ -3,6 +3,8 @@
 //! Every block marked `rules` or `condition` is compiled, every table of conditions is evaluated, and the
 //! messages of the README are compared with what is really printed.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use http::Request;
@@ -10,6 +12,7 @@ use pointsman::schema::{PeerAddr, Schema, canonical_path};
 use pointsman::{Condition, Diagnostics, Engine, Limits, Rules};
 
 const LANGUAGE: &str = include_str!("../src/docs/language.md");
+const CONTRIBUTING: &str = include_str!("../CONTRIBUTING.md");
 const README: &str = include_str!("../README.md");
 
 /// All pages, by name.
@@ -293,4 +296,53 @@ fn the_explanation_in_the_readme_is_a_real_one() {
     let explanation = engine.explain(&request);
     shows(&explanation.to_string());
     assert_eq!(explanation.cluster, engine.decide(&request).cluster());
+}
+
+// === the rooms ===
+
+/// The Rust files of a room, as text.
+fn sources(room: &Path) -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(room).unwrap_or_else(|error| panic!("{}: {error}", room.display()));
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_room_imports_what_it_may_not() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let table = tables(CONTRIBUTING).into_iter().find(|table| table.head[0] == "room").unwrap();
+    let rooms: Vec<&str> = table.rows.iter().map(|row| code(row[0])).collect();
+    for (at, row) in table.rows.iter().enumerate() {
+        let room = rooms[at];
+        let mut may = if row[2] == "all above" { rooms[..at].to_vec() } else { spans(row[2]) };
+        // Itself, the bounds, and what is no room of ours but a root of a path.
+        may.extend([room, "limits"]);
+        let folder = src.join(room);
+        if !folder.exists() {
+            continue;
+        }
+        for (path, text) in sources(&folder) {
+            for mention in text.split("crate::").skip(1) {
+                let end =
+                    mention.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(mention.len());
+                let other = &mention[..end];
+                let known = rooms.contains(&other);
+                assert!(!known || may.contains(&other), "{}: {room} imports {other}", path.display());
+            }
+        }
+    }
+    for entry in fs::read_dir(&src).unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        if entry.path().is_dir() && name != "docs" {
+            assert!(rooms.contains(&name.as_str()), "CONTRIBUTING.md does not name the room {name}");
+        }
+    }
 }
