@@ -46,7 +46,7 @@
 //!
 //! - [`Engine`] decides, explains, counts, and takes new rules. Its [builder](EngineBuilder) takes clusters, limits,
 //!   clock and chance.
-//! - [`Schema`](schema::Schema) is what rules may mention: clusters, the application's own fields and lists, and where
+//! - [`Schema`] is what rules may mention: clusters, the application's own fields and lists, and where
 //!   the client's address comes from.
 //! - [`Condition`] is a single condition without a rule set.
 //! - [`Statements`] are rules built one by one, [`format()`] is their canonical text.
