@@ -306,6 +306,15 @@ fn the_explanation_in_the_readme_is_a_real_one() {
     assert_eq!(explanation.cluster, engine.decide(&request).cluster());
 }
 
+#[test]
+fn the_rules_that_the_fuzzer_asks_compile() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets/every_field.rules");
+    // Not part of the published package.
+    let Ok(rules) = fs::read_to_string(path) else { return };
+    let engine = Engine::builder().clusters(["gray", "prod", "prod_a", "prod_b"]).build(&rules);
+    engine.unwrap_or_else(|problems| panic!("{problems}"));
+}
+
 // === the rooms ===
 
 /// The Rust files of a room, as text.
