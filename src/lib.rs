@@ -1,10 +1,76 @@
 #![allow(dead_code, unused_imports)]
 //! Split HTTP traffic by rules written as text.
+//!
+//! ```text
+//!  rule text ──▶ syntax ──▶ check ──▶ compile ──▶ bytecode ─┐
+//!                  │          │                             ▼
+//!             diagnostics: all mistakes at once     Engine: one pointer, swapped
+//!                                                           │
+//!  request ─────────────▶ schema: each field read once ──▶ eval ──▶ Decision: cluster, route, revision
+//!                                                           │           └──▶ explain: why
+//!                                                         split: the same key, the same cluster
+//! ```
+//!
+//! # One example
+//!
+//! ```
+//! use http::Request;
+//! use pointsman::Engine;
+//!
+//! let engine = Engine::builder().clusters(["gray", "prod"]).build(r#"
+//!     list beta = ["1001", "1002"]
+//!     route testers:  header(x-canary) == "always"  => gray
+//!     route beta:     cookie(uid) in beta           => gray
+//!     route checkout: path under "/checkout"        => gray 5, prod 95 by cookie(uid)
+//!     default => prod
+//! "#)?;
+//!
+//! let request = Request::get("/checkout/pay").header("cookie", "uid=1002").body(())?;
+//! let decision = engine.decide(&request);
+//! assert_eq!((decision.cluster(), decision.rule()), ("gray", Some("beta")));
+//!
+//! // Why?
+//! let why = engine.explain(&request).to_string();
+//! assert!(why.contains(r#"cookie(uid) in beta  -- "1002""#));
+//!
+//! // New rules are taken whole, or not at all.
+//! assert!(engine.replace("route all: tru => gray").is_err());
+//! engine.replace("default => prod")?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What rules mean is in [the language reference](docs::language); which key goes where, byte by byte, in
+//! [how a key finds its place](docs::hashing).
+//!
+//! # Where to go from here
+//!
+//! - [`Engine`] decides, explains, counts, and takes new rules. Its [builder](EngineBuilder) takes clusters, limits,
+//!   clock and chance.
+//! - [`Schema`] is what rules may mention: clusters, the application's own fields and lists, and where
+//!   the client's address comes from.
+//! - [`Condition`] is a single condition without a rule set.
+//! - [`Statements`] are rules built one by one, [`format()`] is their canonical text.
+//! - [`Limits`] bound what a text may ask for; [`Diagnostics`] say what is wrong with it.
+//!
+//! # Features
+//!
+//! | feature | default | what it brings |
+//! |---|---|---|
+//! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
+//! | `serde` | no | explanations, statements and counters serialise |
+//!
+//! Each builds alone, and so does none.
+//!
+//! # Time, chance and threads
+//!
+//! Nothing here starts a thread or needs a runtime. Time and chance are asked for once a decision, and only if the
+//! rules need them; both can be [given from outside](Moment). Deciding takes no lock.
 
 mod bytecode;
 mod check;
 mod compile;
 pub mod diagnostic;
+pub mod docs;
 pub mod engine;
 mod eval;
 pub mod explain;

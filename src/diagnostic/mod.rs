@@ -1,6 +1,6 @@
 //! What we tell the author of a rule: where, what was found, what was expected, and what to do.
 //!
-//! While a text is compiled, every room adds its [`Problem`]s to one [`Problems`]; at the end they become
+//! While a text is compiled, every room adds its `Problem`s to one `Problems`; at the end they become
 //! [`Diagnostics`], which know lines and columns and can be shown on their own.
 //!
 //! ```text
