@@ -9,6 +9,7 @@ pub mod engine;
 mod eval;
 pub mod explain;
 mod limits;
+pub mod middleware;
 pub mod schema;
 pub mod split;
 mod syntax;
@@ -19,5 +20,6 @@ pub use engine::{
 };
 pub use explain::Explanation;
 pub use limits::Limits;
+pub use middleware::{CanonicalPathLayer, Clusters, ClustersError, TrafficSplit, TrafficSplitLayer};
 pub use schema::{ClientAddr, PeerAddr, Schema};
 pub use syntax::ast::State;

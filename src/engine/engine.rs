@@ -170,6 +170,12 @@ impl Engine {
         self.shared.schema.clusters.iter().map(|name| &**name)
     }
 
+    /// Whether a decision came from this engine, so that its cluster index means the same here. Compares two
+    /// pointers.
+    pub(crate) fn made(&self, decision: &Decision) -> bool {
+        Arc::ptr_eq(&self.shared.schema, &decision.rules().schema)
+    }
+
     /// How often each statement decided, since the engine was built. Adds up all threads' counts, which takes
     /// some nanoseconds for each statement and core.
     pub fn counters(&self) -> Counters {

@@ -17,7 +17,7 @@ use super::engine::Moment;
 /// A compiled rule set with its revision: what an engine decides by at one time.
 pub struct RuleSet {
     revision: u64,
-    schema: Arc<Schema>,
+    pub(super) schema: Arc<Schema>,
     pub(super) compiled: Compiled,
     pub(super) tally: Tally,
 }

@@ -1,0 +1,185 @@
+//! What is set up once: the engine, the headers and their values.
+
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use tower_layer::Layer;
+
+use super::service::TrafficSplit;
+use crate::engine::{Decision, Engine};
+
+/// Decides where each request goes, and tags it with the [`Decision`].
+///
+/// The decision is in the request's extensions, in place of one that is already there. On demand the name of
+/// its cluster is also in [a header of the request](Self::request_header) and [of the
+/// response](Self::response_header).
+///
+/// Layers outside it see the request first: put those that rules depend on there (such as authentication that
+/// leaves a user in the extensions), and [`CanonicalPathLayer`](super::CanonicalPathLayer) too.
+///
+/// # Cost
+///
+/// One [`Engine::decide`]. A request without a `Decision` gets one boxed into its extensions; nothing else is
+/// allocated but what a header map needs to grow. A clone is one reference count.
+///
+/// # Errors
+///
+/// None of its own: what the inner service returns is returned. Its readiness is the inner service's.
+///
+/// # Examples
+///
+/// ```
+/// use http::{Request, Response};
+/// use pointsman::{Decision, Engine, TrafficSplitLayer};
+/// use std::convert::Infallible;
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = Engine::builder().clusters(["gray", "prod"]).build(
+///     r#"route app: header(x-app-version) >= v2.0.0 => gray
+///        default => prod"#,
+/// )?;
+/// let service = TrafficSplitLayer::new(engine).layer(service_fn(async |request: Request<()>| {
+///     let decision = request.extensions().get::<Decision>().cloned();
+///     Ok::<_, Infallible>(Response::new(decision))
+/// }));
+///
+/// let request = Request::get("/").header("x-app-version", "2.1.0").body(())?;
+/// let decision = service.oneshot(request).await?.into_body().expect("the layer decides every request");
+/// assert_eq!((decision.cluster(), decision.rule()), ("gray", Some("app")));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct TrafficSplitLayer {
+    tags: Arc<Tags>,
+}
+
+/// What the layer and all its services share.
+#[derive(Debug, Clone)]
+pub(super) struct Tags {
+    pub(super) engine: Engine,
+    pub(super) request_header: Option<HeaderName>,
+    pub(super) response_header: Option<HeaderName>,
+    /// The names of the clusters, by index. Made once, so that a request costs a reference count.
+    names: Box<[HeaderValue]>,
+}
+
+// === impl TrafficSplitLayer ===
+
+impl TrafficSplitLayer {
+    /// Decides by `engine`, which can be cloned before, to replace its rules later.
+    pub fn new(engine: Engine) -> Self {
+        let names = engine.clusters().map(header_value).collect();
+        let tags = Tags { engine, request_header: None, response_header: None, names };
+        TrafficSplitLayer { tags: Arc::new(tags) }
+    }
+
+    /// Sets a request header to the name of the cluster, for whoever the request is sent on to.
+    ///
+    /// Nobody else can set it: all that a client sent under this name is removed, and before the rules look at
+    /// the request, so that they do not see it either. For a header by which testers choose a cluster, write a
+    /// rule, and take another name. Whoever sends the request on should know that a client may name any header
+    /// in `Connection` and so have it dropped at the next hop: forward no `Connection` header of a client.
+    ///
+    /// In a header, a name stands as it is as long as it consists of visible ASCII characters other than `%`.
+    /// Of any other name, each byte that is none of those is written as `%` and two hexadecimal digits: `prod eu`
+    /// becomes `prod%20eu`. So different clusters have different values, and all of them are valid.
+    ///
+    /// ```
+    /// use http::{HeaderName, Request, Response};
+    /// use pointsman::{Engine, TrafficSplitLayer};
+    /// use std::convert::Infallible;
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let engine = Engine::builder().clusters(["prod"]).build("default => prod")?;
+    /// let service = TrafficSplitLayer::new(engine)
+    ///     .request_header(HeaderName::from_static("x-cluster"))
+    ///     .layer(service_fn(async |request: Request<()>| {
+    ///         let values: Vec<_> = request.headers().get_all("x-cluster").iter().cloned().collect();
+    ///         Ok::<_, Infallible>(Response::new(values))
+    ///     }));
+    ///
+    /// let spoofed = Request::get("/").header("x-cluster", "internal").body(())?;
+    /// assert_eq!(service.oneshot(spoofed).await?.into_body(), ["prod"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn request_header(mut self, name: HeaderName) -> Self {
+        Arc::make_mut(&mut self.tags).request_header = Some(name);
+        self
+    }
+
+    /// Sets a response header to the name of the cluster, for testers. Replaces what the inner service set
+    /// under this name. The value is as in [the request](Self::request_header); there is none on an error.
+    #[must_use]
+    pub fn response_header(mut self, name: HeaderName) -> Self {
+        Arc::make_mut(&mut self.tags).response_header = Some(name);
+        self
+    }
+
+    /// What decides.
+    pub fn engine(&self) -> &Engine {
+        &self.tags.engine
+    }
+}
+
+impl<S> Layer<S> for TrafficSplitLayer {
+    type Service = TrafficSplit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TrafficSplit::new(self.tags.clone(), inner)
+    }
+}
+
+// === impl Tags ===
+
+impl Tags {
+    /// What stands in a header for the cluster of a decision of our engine.
+    pub(super) fn name(&self, decision: &Decision) -> Option<&HeaderValue> {
+        self.names.get(decision.cluster_index())
+    }
+}
+
+/// A cluster's name as a header's value: escaped until it is visible ASCII, which every peer can read and no
+/// proxy trims.
+fn header_value(name: &str) -> HeaderValue {
+    let mut value = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_graphic() && byte != b'%' {
+            value.push(char::from(byte));
+        } else {
+            value.push('%');
+            value.extend(
+                [byte >> 4, byte & 15]
+                    .map(|digit| char::from(if digit < 10 { b'0' + digit } else { b'A' - 10 + digit })),
+            );
+        }
+    }
+    // Visible ASCII is always a valid value.
+    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::header_value;
+
+    #[test]
+    fn every_name_has_a_header_value_of_its_own() {
+        for (name, value) in [
+            ("prod", "prod"),
+            ("prod-a_1.eu/x:80", "prod-a_1.eu/x:80"),
+            ("prod eu", "prod%20eu"),
+            ("prod%20eu", "prod%2520eu"),
+            (" prod\t", "%20prod%09"),
+            ("a\r\nx: y", "a%0D%0Ax:%20y"),
+            ("grün\0\x7f", "gr%C3%BCn%00%7F"),
+        ] {
+            assert_eq!(header_value(name), value, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The engine as [tower] layers and services: tag a request with its decision, dispatch to a service per
+//! cluster.
+//!
+//! ```text
+//! request ─► CanonicalPathLayer ─► TrafficSplitLayer ─► your service, which reads the `Decision`
+//!            (400, if you want it)  (decides, tags)  └► Clusters, which has a service per cluster
+//! ```
+//!
+//! - [`TrafficSplitLayer`] decides once a request and leaves the [`Decision`](crate::Decision) in its
+//!   extensions; on demand also in a request header for upstreams and a response header for testers.
+//! - [`Clusters`] hands a request to the service of its cluster, and is complete by construction: an engine
+//!   and its services can only be joined when no cluster is without one.
+//! - [`CanonicalPathLayer`] refuses requests whose path could be read in two ways.
+//! - With the feature `axum`, [`Decision`](crate::Decision) is an extractor.
+//!
+//! None of them adds an error to the service it wraps, boxes a future, spawns a task or needs a runtime. All
+//! work with any body.
+//!
+//! [tower]: https://docs.rs/tower
+//!
+//! # Examples
+//!
+//! ```
+//! use http::{HeaderName, Request, Response};
+//! use pointsman::{Clusters, Engine, TrafficSplitLayer};
+//! use std::convert::Infallible;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::builder()
+//!     .clusters(["gray", "prod"])
+//!     .build(r#"
+//!         route testers: cookie(tester) == "yes" => gray
+//!         default => prod
+//!     "#)?;
+//!
+//! let clusters = Clusters::chain(&engine)
+//!     .service("gray", service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("the new one"))))
+//!     .service("prod", service_fn(async |_: Request<()>| Ok(Response::new("the good old one"))))
+//!     .build()?;
+//! let service = TrafficSplitLayer::new(engine)
+//!     .response_header(HeaderName::from_static("x-cluster"))
+//!     .layer(clusters);
+//!
+//! let response = service.oneshot(Request::get("/").header("cookie", "tester=yes").body(())?).await?;
+//! assert_eq!(response.headers()["x-cluster"], "gray");
+//! assert_eq!(response.into_body(), "the new one");
+//! # Ok(())
+//! # }
+//! ```
+
+mod canonical;
+mod clusters;
+#[cfg(feature = "axum")]
+mod extract;
+mod future;
+mod layer;
+mod service;
+
+pub use canonical::{CanonicalPath, CanonicalPathFuture, CanonicalPathLayer};
+pub use clusters::{Chain, ChainStart, Clusters, ClustersError, Dispatch, Each, Only, Or, OrFuture};
+#[cfg(feature = "axum")]
+pub use extract::NoDecision;
+pub use future::ResponseFuture;
+pub use layer::TrafficSplitLayer;
+pub use service::TrafficSplit;

@@ -1,0 +1,88 @@
+//! What happens on a request's way in.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Extensions, Request, Response};
+use tower_service::Service;
+
+use super::future::ResponseFuture;
+use super::layer::Tags;
+use crate::engine::{Decision, Engine};
+
+/// A service whose requests are tagged with the decision of an [`Engine`]; made by
+/// [`TrafficSplitLayer`](super::TrafficSplitLayer), where there are examples.
+///
+/// Ready when the inner service is. A clone costs a reference count and a clone of the inner service.
+#[derive(Debug, Clone)]
+pub struct TrafficSplit<S> {
+    tags: Arc<Tags>,
+    inner: S,
+}
+
+// === impl TrafficSplit ===
+
+impl<S> TrafficSplit<S> {
+    pub(super) fn new(tags: Arc<Tags>, inner: S) -> Self {
+        TrafficSplit { tags, inner }
+    }
+
+    /// What decides.
+    pub fn engine(&self) -> &Engine {
+        &self.tags.engine
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, to be changed.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for TrafficSplit<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let tags = &*self.tags;
+        // Before deciding: rules must not see what only we may set. Removes every value of the name.
+        if let Some(header) = &tags.request_header {
+            request.headers_mut().remove(header);
+        }
+        let decision = tags.engine.decide(&request);
+        let name = tags.name(&decision);
+        if let (Some(header), Some(name)) = (&tags.request_header, name) {
+            // Fails at 32,768 names, which no server lets through; the extension says the same.
+            let _ = request.headers_mut().try_insert(header.clone(), name.clone());
+        }
+        let header = tags.response_header.clone().zip(name.cloned());
+        leave(decision, request.extensions_mut());
+        ResponseFuture::new(self.inner.call(request), header)
+    }
+}
+
+/// Leaves a decision with the request, in the place of an earlier one.
+pub(super) fn leave(decision: Decision, extensions: &mut Extensions) {
+    // Inserting would box the new one before it drops the old one.
+    match extensions.get_mut::<Decision>() {
+        Some(earlier) => *earlier = decision,
+        None => drop(extensions.insert(decision)),
+    }
+}
