@@ -73,7 +73,7 @@ impl Condition {
 
     /// Whether it is true of a request at a time.
     pub fn matches_at<'r>(&self, request: impl Into<RequestHead<'r>>, now: SystemTime) -> bool {
-        let input = Input { head: request.into(), now: now.into(), client: &self.inner.schema.client };
+        let input = Input { head: request.into(), now, client: &self.inner.schema.client };
         Run::new(&self.inner.compiled.program, input, 0).matches()
     }
 
@@ -81,7 +81,7 @@ impl Condition {
     /// two against each other.
     #[doc(hidden)]
     pub fn reference_at<'r>(&self, request: impl Into<RequestHead<'r>>, now: SystemTime) -> bool {
-        let input = Input { head: request.into(), now: now.into(), client: &self.inner.schema.client };
+        let input = Input { head: request.into(), now, client: &self.inner.schema.client };
         crate::check::reference::holds(&self.inner.compiled.typed, &input, &mut ())
     }
 

@@ -137,7 +137,7 @@ impl RuleSet {
     }
 
     fn input<'r>(&'r self, head: RequestHead<'r>, now: SystemTime) -> Input<'r> {
-        Input { head, now: now.into(), client: &self.schema.client }
+        Input { head, now, client: &self.schema.client }
     }
 }
 

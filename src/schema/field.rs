@@ -3,19 +3,21 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ::http::header::InvalidHeaderName;
 use ::http::{HeaderName, Method};
 use smallvec::SmallVec;
 
 use super::http::{self, ClientAddr, CookieName};
-use super::{RequestHead, Time, Type, Value};
+use super::{RequestHead, Type, Value};
 
 /// Everything a decision may look at, besides chance.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Input<'r> {
     pub(crate) head: RequestHead<'r>,
-    pub(crate) now: Time,
+    /// Converted only when a rule asks for it.
+    pub(crate) now: SystemTime,
     pub(crate) client: &'r ClientAddr,
 }
 
@@ -129,28 +131,35 @@ impl Field {
     /// Adds the values that the field has in this request, in their order.
     pub(crate) fn read<'r>(&self, input: &Input<'r>, arena: &mut Arena<'r>) {
         let head = input.head;
-        match self {
-            Field::Method => arena.push(head.method.as_str().into()),
-            Field::Scheme => arena.extend(head.uri.scheme_str().map(Value::from)),
-            Field::Host => arena.extend(http::host(head).map(Value::String)),
-            Field::Port => arena.extend(http::port(head).map(Value::Int)),
-            Field::Path => arena.extend(raw_path(head).map(|raw| Value::String(http::canonical_path(raw)))),
-            Field::RawPath => arena.extend(raw_path(head).map(Value::bytes)),
-            Field::RawQuery => arena.extend(head.uri.query().map(Value::from)),
+        // `extend` makes room for the unknown rest of an iterator first, which takes longer than most fields.
+        let single = match self {
+            Field::Method => Some(head.method.as_str().into()),
+            Field::Scheme => head.uri.scheme_str().map(Value::from),
+            Field::Host => http::host(head).map(Value::String),
+            Field::Port => http::port(head).map(Value::Int),
+            Field::Path => raw_path(head).map(|raw| Value::String(http::canonical_path(raw))),
+            Field::RawPath => raw_path(head).map(Value::bytes),
+            Field::RawQuery => head.uri.query().map(Value::from),
             Field::Query(name) => {
                 let query = head.uri.query().unwrap_or("").as_bytes();
-                arena.extend(http::query_values(query, name).map(Value::String));
+                return http::query_values(query, name).for_each(|value| arena.push(Value::String(value)));
             }
             Field::Header(name) => {
-                arena.extend(head.headers.get_all(name).iter().map(|value| Value::bytes(value.as_bytes())));
+                let lines = head.headers.get_all(name).iter();
+                return lines.for_each(|line| arena.push(Value::bytes(line.as_bytes())));
             }
-            Field::Cookie(name) => arena.extend(name.values(head.headers).map(Value::bytes)),
-            Field::Ip => arena.extend(input.client.resolve(head).map(Value::ip)),
-            Field::Now => arena.push(Value::Time(input.now)),
+            Field::Cookie(name) => {
+                return name.values(head.headers).for_each(|value| arena.push(Value::bytes(value)));
+            }
+            Field::Ip => input.client.resolve(head).map(Value::ip),
+            Field::Now => Some(Value::Time(input.now.into())),
             Field::Custom(custom, argument) => {
                 let mut values = Values { ty: custom.0.ty, arena };
-                (custom.0.read)(head, argument.as_deref().unwrap_or(""), &mut values);
+                return (custom.0.read)(head, argument.as_deref().unwrap_or(""), &mut values);
             }
+        };
+        if let Some(value) = single {
+            arena.push(value);
         }
     }
 }

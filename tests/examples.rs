@@ -1,0 +1,243 @@
+//! Runs every example, and looks at what it shows.
+
+use std::future::Future;
+
+#[path = "../examples/clusters.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod clusters;
+#[path = "../examples/condition.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod condition;
+#[cfg(feature = "axum")]
+#[path = "../examples/custom_fields.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod custom_fields;
+#[path = "../examples/explain.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod explain;
+#[path = "../examples/hot_swap.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod hot_swap;
+#[cfg(feature = "axum")]
+#[path = "../examples/quickstart.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod quickstart;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn text(out: Vec<u8>) -> String {
+    String::from_utf8(out).unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[track_caller]
+fn shows(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.contains(line), "no `{line}` in:\n{text}");
+    }
+}
+
+#[test]
+fn condition_matches_newer_apps_and_shows_mistakes() {
+    let mut out = Vec::new();
+    condition::run(&mut out).unwrap();
+    shows(
+        &text(out),
+        &[
+            "app 2.10.0: true",
+            "app v2.3: true",
+            "app 2.3.0-rc.1: false",
+            "without a version: false",
+            "did you mean `host`?",
+            "condition:1:1",
+        ],
+    );
+}
+
+#[test]
+fn explain_shows_values_program_and_all_mistakes() {
+    let mut out = Vec::new();
+    explain::run(&mut out).unwrap();
+    let text = text(out);
+    shows(
+        &text,
+        &[
+            "prod by route checkout, revision 1",
+            "route next: no (shadow: counted, does not act)",
+            "header(x-canary) == \"always\"  -- absent",
+            "split of checkout: prod, key \"1001\" in bucket 41.1361",
+            "s0 = cookie(uid)",
+            "checkout.rules:1:",
+            "checkout.rules:2:",
+            "checkout.rules:3:",
+            "did you mean `prod`?",
+        ],
+    );
+    assert_eq!(text.contains("\"revision\": 1"), cfg!(feature = "serde"));
+}
+
+#[test]
+fn hot_swap_moves_each_user_once() {
+    let mut out = Vec::new();
+    hot_swap::run(&mut out).unwrap();
+    let text = text(out);
+    shows(&text, &["uid 1001: ", "uid 1002: ", "revision 101", "did you mean `prod`?", "still revision 101"]);
+    for line in text.lines().filter(|line| line.starts_with("uid")) {
+        assert!(line.matches("then").count() <= 1 && line.contains("gray"), "{line}");
+    }
+}
+
+#[test]
+fn clusters_reach_three_services() {
+    let mut out = Vec::new();
+    block_on(clusters::run(&mut out)).unwrap();
+    shows(
+        &text(out),
+        &[
+            "always -> gray: the new shop",
+            "uid=1001 -> prod_b: ",
+            "uid=1002 -> prod_a: ",
+            "error: the cluster `gray` has no service",
+        ],
+    );
+}
+
+#[cfg(feature = "axum")]
+#[test]
+fn custom_fields_see_the_authenticated_user() {
+    let mut out = Vec::new();
+    block_on(custom_fields::run(&mut out)).unwrap();
+    shows(
+        &text(out),
+        &[
+            "ann 200 OK: gray by staff",
+            "bob 200 OK: gray by trial",
+            "cem 200 OK: prod by ramp",
+            "401 Unauthorized",
+        ],
+    );
+}
+
+#[cfg(feature = "axum")]
+mod shop {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use http_body_util::{BodyExt, Empty};
+    use hyper::body::Bytes;
+    use hyper_util::client::legacy::Client;
+    use hyper_util::rt::TokioExecutor;
+    use pointsman::{Engine, Rules};
+    use tokio::net::TcpListener;
+
+    use super::{Result, block_on, quickstart, shows};
+
+    const UID: (&str, &str) = ("cookie", "uid=1001");
+    const HOST: (&str, &str) = ("host", "shop.example.com");
+
+    /// A shop that is open, on a port that the system chose.
+    struct Shop(SocketAddr);
+
+    impl Shop {
+        async fn open() -> Result<Self> {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            let shop = Shop(listener.local_addr()?);
+            let app = quickstart::app()?.into_make_service_with_connect_info::<SocketAddr>();
+            tokio::spawn(axum::serve(listener, app).into_future());
+            Ok(shop)
+        }
+
+        async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Result<String> {
+            let mut request = http::Request::get(format!("http://{}{path}", self.0));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let client = Client::builder(TokioExecutor::new()).build_http();
+            let response = client.request(request.body(Empty::<Bytes>::new())?).await?;
+            assert!(response.status().is_success(), "{path}: {}", response.status());
+            Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec())?)
+        }
+    }
+
+    #[test]
+    fn quickstart_answers_with_the_cluster() {
+        block_on(async {
+            let shop = Shop::open().await?;
+            for (path, headers, answer) in [
+                ("/", &[HOST, UID][..], "prod_b (by default)\n"),
+                ("/", &[HOST, UID, ("x-canary", "always")], "gray (by testers)\n"),
+                ("/", &[UID, ("x-canary", "never")], "prod_b (by not_testers)\n"),
+                ("/", &[("cookie", "theme=dark; uid=7")], "gray (by staff)\n"),
+                ("/api/cart", &[("x-app-version", "2.10.1")], "gray (by app)\n"),
+                ("/api/cart", &[("x-app-version", "2.2.9"), UID], "prod_b (by default)\n"),
+                ("/checkout/pay", &[HOST, UID], "prod_b (by checkout)\n"),
+                // Nobody is at the office because they say so.
+                ("/", &[UID, ("x-forwarded-for", "10.0.0.1")], "prod_b (by default)\n"),
+            ] {
+                assert_eq!(shop.ask(path, headers).await?, answer, "{path} {headers:?}");
+            }
+            Result::Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn quickstart_says_why() {
+        block_on(async {
+            let shop = Shop::open().await?;
+            let why = shop.ask("/_why", &[HOST, UID]).await?;
+            shows(
+                &why,
+                &[
+                    "prod_b by default, revision 1",
+                    "cookie(uid) in staff  -- \"1001\"",
+                    "ip in office  -- 127.0.0.1",
+                    "path under \"/checkout\"  -- \"/\"",
+                    "route sale (paused: not looked at)",
+                    "split of prod: prod_b, key \"1001\"",
+                ],
+            );
+            let why = shop.ask("/_why/checkout/pay?step=2", &[HOST, UID]).await?;
+            shows(
+                &why,
+                &["prod_b by route checkout", "\"/checkout/pay\"", "split of checkout: prod, key \"1001\""],
+            );
+            let why = shop.ask("/_why/", &[("x-canary", "always")]).await?;
+            shows(&why, &["gray by route testers"]);
+            Result::Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn quickstart_counts_requests_and_not_questions() {
+        block_on(async {
+            let shop = Shop::open().await?;
+            shop.ask("/", &[HOST, UID]).await?;
+            shop.ask("/checkout", &[HOST, UID]).await?;
+            shop.ask("/_why", &[HOST, UID]).await?;
+            let counters = shop.ask("/_counters", &[]).await?;
+            shows(&counters, &["\n2 decisions\n"]);
+            let line = counters.lines().find(|line| line.contains("checkout") && line.contains("prod"));
+            assert!(line.is_some_and(|line| line.ends_with(" 1")), "{counters}");
+            Result::Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn quickstart_names_the_port_it_was_given() {
+        let welcome = quickstart::welcome(Ok(([127, 0, 0, 1], 4711).into()));
+        shows(&welcome, &["curl -H 'Host: shop.example.com' --cookie uid=1001 localhost:4711/_why\n"]);
+    }
+
+    #[test]
+    fn shop_rules_have_no_lints() {
+        let rules = include_str!("../examples/shop.rules");
+        let clusters = ["gray", "next", "prod_a", "prod_b"];
+        let engine = Engine::builder().clusters(clusters).build(Rules::named("shop.rules", rules)).unwrap();
+        assert!(engine.rules().lints().is_empty(), "{}", engine.rules().lints());
+    }
+}
