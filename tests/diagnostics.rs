@@ -1693,13 +1693,42 @@ fn too_many_members() {
 #[test]
 fn program_too_large() {
     let limits = Limits { program_bytes: 100, ..Limits::default() };
-    let diagnostics = within("route a: path matches \"^/a\" => gray\ndefault => prod", limits);
+    let diagnostics = within("route a: path starts_with \"/a\" => gray\ndefault => prod", limits);
     // The estimate is the platform's.
     let message = diagnostics.iter().next().map(|d| d.message().to_owned()).unwrap_or_default();
     assert!(
         message.starts_with("the compiled rules take about ") && message.ends_with("bytes, 100 are allowed"),
         "{message}"
     );
+}
+
+#[test]
+fn regular_expressions_too_large_together() {
+    let limits = Limits { program_bytes: 100, ..Limits::default() };
+    let text =
+        "route a: path matches \"^/a\" => gray\nroute b: path matches \"^/b\" => gray\ndefault => prod";
+    assert_snapshot!(within(text, limits), @r#"
+    error: the regular expressions up to here take more than 100 bytes once compiled
+     --> rules:1:23
+      |
+    1 | route a: path matches "^/a" => gray
+      |                       ^^^^^ those after it were not looked at
+      = help: the application can raise the limit `program_bytes`
+    "#);
+}
+
+#[test]
+fn too_many_targets() {
+    let limits = Limits { targets: 2, ..Limits::default() };
+    let text = "cluster a = gray 1, prod 1\ncluster b = gray 1, prod 2\ndefault => a 1, b 1, gray 1 by ip";
+    assert_snapshot!(within(text, limits), @r#"
+    error: 3 clusters in one outcome, 2 are allowed
+     --> rules:3:12
+      |
+    3 | default => a 1, b 1, gray 1 by ip
+      |            ^^^^^^^^^^^^^^^^^^^^^^
+      = help: the application can raise the limit `targets`
+    "#);
 }
 
 #[test]
