@@ -1,4 +1,3 @@
-#![allow(dead_code, unused_imports)]
 //! Split HTTP traffic by rules written as text.
 //!
 //! ```text

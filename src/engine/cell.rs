@@ -20,11 +20,6 @@ impl<T> Cell<T> {
         self.0.load_full()
     }
 
-    /// Runs `f` on the current value without touching its reference count.
-    pub(super) fn with<R>(&self, f: impl FnOnce(&Arc<T>) -> R) -> R {
-        f(&self.0.load())
-    }
-
     pub(super) fn store(&self, value: Arc<T>) {
         self.0.store(value);
     }

@@ -53,9 +53,7 @@ pub(super) struct Tally {
     cells: usize,
 }
 
-/// Aligned so that no two shards share a cache line, whatever the allocator does.
 #[derive(Debug)]
-#[repr(align(128))]
 struct Shard {
     cells: Box<[AtomicU64]>,
 }
@@ -146,7 +144,8 @@ impl Tally {
 
 impl Shard {
     fn new(cells: usize) -> Self {
-        // Whole cache lines of its own at both ends: the allocator may put another shard right behind.
+        // A cache line, or two that are fetched together, of its own at the end: the allocator may put another
+        // shard right behind.
         const LINE: usize = 16;
         Shard { cells: (0..cells + LINE).map(|_| AtomicU64::new(0)).collect() }
     }

@@ -1,7 +1,7 @@
 //! The current rules, and the swap.
 
 use std::cell::Cell as LocalCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use super::cell::Cell;
 use super::counters::{Count, Counters, Key};
 use super::pipeline;
 use super::rules::Rules;
-use super::ruleset::{Decision, RuleSet};
+use super::ruleset::{Decision, RuleSet, StatementKind};
 use super::settings::{Chance, Clock, EngineBuilder};
 use crate::diagnostic::Diagnostics;
 use crate::explain::Explanation;
@@ -62,6 +62,9 @@ struct Shared {
     past: Mutex<Past>,
 }
 
+/// How many counts of names that may be gone are kept before somebody looks.
+const FORGET: usize = 4096;
+
 /// What earlier rule sets counted. Whoever replaces rules holds the lock.
 #[derive(Default)]
 struct Past {
@@ -103,18 +106,18 @@ impl Engine {
 
     /// Decides where a request goes, and counts it. The cost does not depend on how often rules are replaced.
     pub fn decide<'r>(&self, request: impl Into<RequestHead<'r>>) -> Decision {
-        self.decide_with(&self.rules(), request.into())
+        let rules = self.rules();
+        let moment = self.moment(&rules);
+        Decision::of(rules, request.into(), moment)
     }
 
     /// As [`Engine::decide`], with the time and the chance from outside.
     pub fn decide_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Decision {
-        let rules = self.rules();
-        let (route, cluster) = rules.decide(request.into(), moment);
-        Decision::new(rules, route, cluster)
+        Decision::of(self.rules(), request.into(), moment)
     }
 
-    /// Says why a request would go where it goes, now. Walks the rules as they are written, which takes
-    /// microseconds for each; counts nothing.
+    /// Says why a request would go where it goes, now. Walks the rules as they are written, at leisure; counts
+    /// nothing. For a decision that has been made, see [`Decision::explain`].
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
         let rules = self.rules();
         let moment = self.moment(&rules);
@@ -129,7 +132,7 @@ impl Engine {
     /// Replaces the rules: validates, compiles, then swaps one pointer. A decision under way ends with the
     /// rules it began with. Returns the new rule set, whose lints may be worth a look.
     ///
-    /// Compiling takes about a microsecond a statement and belongs on a thread that may take that long.
+    /// Compiling takes some microseconds a statement: a text of thousands belongs on a thread that may block.
     ///
     /// # Errors
     ///
@@ -143,6 +146,10 @@ impl Engine {
         shared.current.store(next.clone());
         past.retired.push(last);
         past.settle();
+        // Names that are gone are forgotten now and then, so that a stream of new ones cannot fill the memory.
+        if past.counts.len() > 2 * next.compiled.program.cells() + FORGET {
+            past.forget_all_but(&names(&next.tally.read(&next.compiled.typed, &next.compiled.program).0));
+        }
         Ok(next)
     }
 
@@ -184,8 +191,7 @@ impl Engine {
         let current = self.rules();
         let typed = &current.compiled.typed;
         let (mut counts, mut decisions) = current.tally.read(typed, &current.compiled.program);
-        let names: std::collections::HashSet<(_, String)> =
-            counts.keys().map(|(kind, name, ..)| (*kind, name.clone())).collect();
+        let names = names(&counts);
         let mut add = |(key, count): (Key, u64)| {
             if names.contains(&(key.0, key.1.clone())) {
                 *counts.entry(key).or_default() += count;
@@ -197,8 +203,6 @@ impl Engine {
             decisions += more;
         }
         past.counts.iter().map(|(key, count)| (key.clone(), *count)).for_each(&mut add);
-        // Names that are gone are forgotten, so that a stream of new names cannot fill the memory.
-        past.counts.retain(|(kind, name, ..), _| names.contains(&(*kind, name.clone())));
         let counts = counts
             .into_iter()
             .map(|((kind, statement, state, target), count)| Count { kind, statement, target, state, count })
@@ -208,11 +212,6 @@ impl Engine {
 
     fn compile(&self, rules: &Rules<'_>) -> Result<pipeline::Compiled, Diagnostics> {
         pipeline::run(rules, &self.shared.schema, &self.shared.limits, self.shared.strict)
-    }
-
-    fn decide_with(&self, rules: &Arc<RuleSet>, head: RequestHead<'_>) -> Decision {
-        let (route, cluster) = rules.decide(head, self.moment(rules));
-        Decision::new(rules.clone(), route, cluster)
     }
 
     /// Time and chance, asked for only where the rules need them.
@@ -248,6 +247,10 @@ impl Shared {
 // === impl Past ===
 
 impl Past {
+    fn forget_all_but(&mut self, names: &HashSet<(StatementKind, String)>) {
+        self.counts.retain(|(kind, name, ..), _| names.contains(&(*kind, name.clone())));
+    }
+
     /// Takes over the counts of those that nobody can count in any more.
     fn settle(&mut self) {
         let retired = std::mem::take(&mut self.retired);
@@ -266,6 +269,11 @@ impl Past {
             }
         }
     }
+}
+
+/// The statements that have counts.
+fn names(counts: &BTreeMap<Key, u64>) -> HashSet<(StatementKind, String)> {
+    counts.keys().map(|(kind, name, ..)| (*kind, name.clone())).collect()
 }
 
 /// 64 random bits: splitmix64 (Steele, Lea and Flood 2014), seeded for each thread. Not for secrets.

@@ -30,6 +30,7 @@ pub struct Decision {
     rules: Arc<RuleSet>,
     route: Option<u32>,
     cluster: u32,
+    moment: Moment,
 }
 
 /// A statement of a rule set.
@@ -153,8 +154,16 @@ impl fmt::Debug for RuleSet {
 // === impl Decision ===
 
 impl Decision {
-    pub(super) fn new(rules: Arc<RuleSet>, route: Option<u32>, cluster: u32) -> Self {
-        Decision { rules, route, cluster }
+    /// Decides. Counts.
+    pub(super) fn of(rules: Arc<RuleSet>, head: RequestHead<'_>, moment: Moment) -> Self {
+        let (route, cluster) = rules.decide(head, moment);
+        Decision { rules, route, cluster, moment }
+    }
+
+    /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
+    /// the one that was decided. Walks the rules as they are written, at leisure; counts nothing.
+    pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
+        self.rules.explain(request.into(), self.moment)
     }
 
     /// The name of the cluster, one of those that the application declared.
