@@ -138,7 +138,7 @@ impl<'p, 'r> Run<'p, 'r> {
     /// The hash of the first value of a slot.
     fn hash(&mut self, key: SlotId, seed: u64) -> Option<u64> {
         let range = self.slot(key);
-        self.arena.get(range.start).map(|value| value.with_text(|text| split::hash(text, seed)))
+        self.arena[range].first().map(|value| value.with_text(|text| split::hash(text, seed)))
     }
 
     // === tests ===
