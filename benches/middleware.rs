@@ -42,7 +42,7 @@ fn middleware(criterion: &mut Criterion) {
                 let mut next = requests.iter().cycle();
                 let mut fresh = || next.next().expect("is a cycle").clone();
                 group.bench_function(what, |b| {
-                    b.iter_batched(&mut fresh, &mut *service, BatchSize::SmallInput)
+                    b.iter_batched(&mut fresh, &mut *service, BatchSize::SmallInput);
                 });
             };
         bench("bare service", &mut ask(bare));

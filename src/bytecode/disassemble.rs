@@ -1,6 +1,6 @@
 //! A program for people to read.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 
 use super::program::{Check, Op, Outcome, Program, Slot, SlotId, Target, Test};
 

@@ -129,10 +129,14 @@ pub(super) fn impossible_part(expr: &Expr, predicate: &Predicate) -> Option<(Str
         Predicate::StartsWith(text) => impossible_text(expr, text, Whole::Start),
         Predicate::EndsWith(text) | Predicate::Contains(text) => impossible_text(expr, text, Whole::No),
         Predicate::PathUnder(root) => {
-            let root = if root.len() > 1 { root.strip_suffix(b"/").unwrap_or(root) } else { root };
+            let root = root.strip_suffix(b"/").unwrap_or(root);
+            if root.is_empty() {
+                // Everything is under the root.
+                return None;
+            }
             impossible_text(expr, root, Whole::Yes)
         }
-        Predicate::HostUnder(domain) => match domain.strip_prefix(b".") {
+        Predicate::HostUnder(domain) => match domain.strip_prefix(b".").filter(|rest| !rest.is_empty()) {
             Some(rest) => Some((
                 "a host name has no part before its first dot that is empty".into(),
                 Some(format!(
@@ -140,7 +144,11 @@ pub(super) fn impossible_part(expr: &Expr, predicate: &Predicate) -> Option<(Str
                     String::from_utf8_lossy(rest)
                 )),
             )),
-            None => impossible_text(expr, domain.strip_suffix(b".").unwrap_or(domain), Whole::Yes),
+            None => match domain.strip_suffix(b".").unwrap_or(domain) {
+                // Everything is under the root.
+                b"" => None,
+                domain => impossible_text(expr, domain, Whole::Yes),
+            },
         },
         _ => None,
     }
@@ -190,6 +198,18 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
             "`path` is canonical: no two `/` follow each other".into(),
             Some("`raw_path` is as received".into()),
         )),
+        Expr::Field(Field::Path)
+            if text.windows(4).any(|four| four == b"/../")
+                || text.windows(3).any(|three| three == b"/./") =>
+        {
+            Some((
+                "`path` is canonical: it has no dot segments".into(),
+                Some("`raw_path` is as received".into()),
+            ))
+        }
+        Expr::Field(Field::Path) if lower_escape(text) => {
+            Some(("`path` is canonical: its escapes are upper case".into(), Some("as in \"%2F\"".into())))
+        }
         Expr::Field(Field::Path) if text.contains(&b'?') || text.contains(&b'#') => {
             Some(("`path` ends before `?` and `#`".into(), Some("a parameter is `query(NAME)`".into())))
         }
@@ -221,6 +241,18 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
         }
         _ => None,
     }
+}
+
+/// Whether an escape is written with a lower-case letter.
+fn lower_escape(text: &[u8]) -> bool {
+    text.windows(3).any(|three| match three {
+        [b'%', a, b] => {
+            a.is_ascii_hexdigit()
+                && b.is_ascii_hexdigit()
+                && (a.is_ascii_lowercase() || b.is_ascii_lowercase())
+        }
+        _ => false,
+    })
 }
 
 // === truth ===
@@ -363,6 +395,7 @@ fn within(value: &Value<'_>, from: &Value<'_>, to: &Value<'_>) -> bool {
 
 /// Routes of which every request is taken by an earlier one.
 fn unreached(routes: &[Route], problems: &mut Problems) {
+    #[expect(clippy::mutable_key_type, reason = "what is mutable in a regular expression is its cache")]
     let mut equal: HashMap<&Condition, &Route> = HashMap::new();
     let mut earlier: Vec<&Route> = Vec::new();
     let mut always: Option<&Route> = None;

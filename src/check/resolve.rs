@@ -4,7 +4,6 @@
 //! be resolved is `None`, and the problem is in `problems`.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use super::coerce::{self, with_article};
 use super::lint;
@@ -13,7 +12,7 @@ use super::typed::{
 };
 use crate::diagnostic::{Code, Problem, Problems, Span, nearest};
 use crate::limits::Limits;
-use crate::schema::{BuiltIn, Field, List, Names, Pattern, PatternError, Type, Value};
+use crate::schema::{BuiltIn, Field, Names, Pattern, PatternError, Type, Value};
 use crate::split::{self, Split};
 use crate::syntax::ast::{self, Function, Literal, Member, Relation, Spanned, Statement};
 
@@ -207,7 +206,7 @@ impl<'a> Resolver<'a> {
                     }
                     match self.logical.get(name).and_then(|first| clusters.get(*first as usize)) {
                         Some(first) => {
-                            self.problems.push(duplicate("cluster", &cluster.name, first.name.span))
+                            self.problems.push(duplicate("cluster", &cluster.name, first.name.span));
                         }
                         None => {
                             self.logical.insert(name, index);
@@ -224,13 +223,11 @@ impl<'a> Resolver<'a> {
 
     // === outcomes ===
 
-    fn outcome(&mut self, outcome: &ast::Outcome, salt: &str) -> Option<Outcome> {
+    fn outcome(&mut self, outcome: &ast::Outcome, name: &str) -> Option<Outcome> {
+        let salt = outcome.salt.as_ref().map_or(name, |salt| salt.node.as_str());
         let targets: Vec<Option<Target>> =
             outcome.targets.iter().map(|target| self.cluster(&target.cluster)).collect();
-        let key = match &outcome.key {
-            Some(key) => Some(self.key(key, salt)),
-            None => None,
-        };
+        let key = outcome.key.as_ref().map(|key| self.key(key, salt));
         let several = outcome.targets.len() > 1;
         let mut sound = true;
         if !several {
@@ -409,7 +406,7 @@ impl<'a> Resolver<'a> {
             }
             _ => self.key_side(key, salt)?,
         };
-        if matches!(expr, Expr::Literal(_)) {
+        if expr.is_constant() {
             self.problems.push(
                 Problem::new(Code::TypeMismatch, key.span, "the key is the same for every request")
                     .label("a key comes from the request, as `cookie(uid)` does"),
@@ -601,7 +598,7 @@ impl<'a> Resolver<'a> {
         let symbol = relation.node.symbol();
         let shown = clip(span.of(self.text));
         let problem =
-            Problem::new(Code::TypeMismatch, relation.span, format!("`{symbol}` does not compare {}s", ty));
+            Problem::new(Code::TypeMismatch, relation.span, format!("`{symbol}` does not compare {ty}s"));
         self.problems.push(match ty {
             Type::String => problem.label(format!("say as what: `int({shown})` or `version({shown})`")),
             Type::Ip => problem.label("ask `in` with a network or a range"),
@@ -896,21 +893,23 @@ impl<'a> Resolver<'a> {
         }
         let argument_text = argument.map_or("", |argument| argument.node.as_str());
         match (built_in, custom) {
-            (Some(built_in), _) => match built_in.with(argument_text) {
-                Ok(field) => Some(field),
-                Err(_) => {
+            (Some(built_in), _) => {
+                let field = built_in.with(argument_text);
+                if field.is_none() {
                     let span = argument.map_or(name.span, |argument| argument.span);
+                    let what = built_in.name;
+                    let label = match what {
+                        "header" => "letters, digits and `!#$%&'*+-.^_`|~`, at least one",
+                        _ => "at least one character, neither `=` nor `;`, and no blanks around it",
+                    };
+                    let found = clip(argument_text);
                     self.problems.push(
-                        Problem::new(
-                            Code::BadArgument,
-                            span,
-                            format!("`{}` is not a header name", clip(argument_text)),
-                        )
-                        .label("letters, digits and `!#$%&'*+-.^_`|~`, at least one"),
+                        Problem::new(Code::BadArgument, span, format!("`{found}` is not a {what} name"))
+                            .label(label),
                     );
-                    None
                 }
-            },
+                field
+            }
             (None, custom) => custom.map(|custom| {
                 Field::Custom(custom.clone(), argument.map(|argument| argument.node.as_str().into()))
             }),
@@ -1048,6 +1047,16 @@ impl<'a> Resolver<'a> {
                 self.wrong_list(name, span, list.ty(), ty);
                 None
             };
+        }
+        if span.of(self.text).starts_with(['"', 'r']) && !self.lists.contains_key(name) {
+            let text = span.of(self.text);
+            if text != name && !self.broken.contains(name) {
+                self.problems.push(
+                    Problem::new(Code::TypeMismatch, span, "`in` needs a list on its right")
+                        .label(format!("one value is a list too: `[{}]`", clip(text))),
+                );
+                return None;
+            }
         }
         let Some(named) = self.lists.get_mut(name) else {
             if !self.broken.contains(name) {

@@ -223,6 +223,26 @@ impl Expr {
         }
     }
 
+    /// Whether it is the same for every request.
+    pub(crate) fn is_constant(&self) -> bool {
+        match self {
+            Expr::Literal(_) => true,
+            Expr::Field(_) => false,
+            Expr::Lower(of)
+            | Expr::Len(of)
+            | Expr::Int(of)
+            | Expr::Version(of)
+            | Expr::Exists(of)
+            | Expr::Percent(of, _)
+            | Expr::Modulo(of, _) => of.is_constant(),
+            // The first side always wins if it is a literal.
+            Expr::Coalesce(sides) => {
+                sides.first().is_some_and(|side| matches!(side, Expr::Literal(_)))
+                    || sides.iter().all(Expr::is_constant)
+            }
+        }
+    }
+
     /// Whether a request has at most one value of it, whatever it is.
     pub(crate) fn is_single(&self) -> bool {
         match self {

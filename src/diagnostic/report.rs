@@ -28,7 +28,7 @@ pub struct Diagnostic {
 ///
 /// As an error it means that at least one of them is an error, or that the application asked for lints to be
 /// errors. `Display` renders them all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Diagnostics {
     items: Vec<Diagnostic>,
     left_out: usize,
@@ -167,6 +167,13 @@ impl fmt::Display for Diagnostics {
             write!(f, "\n\nand {} more", self.left_out)?;
         }
         Ok(())
+    }
+}
+
+/// The same as `Display`: it is what `main` and `unwrap` show.
+impl fmt::Debug for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -60,6 +61,28 @@ struct Shard {
 
 /// What identifies a count across revisions.
 pub(super) type Key = (StatementKind, String, State, Option<String>);
+
+// === impl Counters ===
+
+impl Counters {
+    /// How often the statement of that name chose a target, over all its targets.
+    pub fn of(&self, statement: &str) -> u64 {
+        let chose = |count: &&Count| count.statement == statement && count.target.is_some();
+        self.counts.iter().filter(chose).map(|count| count.count).sum()
+    }
+}
+
+/// A table for people: one line a count.
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Count { kind, statement, target, state, count } in &self.counts {
+            let state = if *state == State::Live { "" } else { state.as_str() };
+            let name = format!("{state} {kind} {statement}");
+            writeln!(f, "{count:>12}  {} => {}", name.trim_start(), target.as_deref().unwrap_or("(no key)"))?;
+        }
+        writeln!(f, "{:>12}  decisions", self.decisions)
+    }
+}
 
 // === impl Tally ===
 

@@ -183,6 +183,11 @@ impl Decision {
         Some(&route.name)
     }
 
+    /// The name of the statement that decided: the route's, or `default`.
+    pub fn statement(&self) -> &str {
+        self.rule().unwrap_or("default")
+    }
+
     /// The revision of the rules that decided.
     pub fn revision(&self) -> u64 {
         self.rules.revision

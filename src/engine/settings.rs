@@ -27,7 +27,7 @@ pub(super) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 pub(super) type Chance = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Why an engine could not be built.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// A name in the [`Schema`] cannot be used.
@@ -47,13 +47,24 @@ pub struct SchemaError {
     why: &'static str,
 }
 
+// === impl BuildError ===
+
+/// The same as `Display`: it is what `main` and `unwrap` show.
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 // === impl EngineBuilder ===
 
 impl EngineBuilder {
     /// What rules may mention: clusters, fields, lists. Without it, there are the built-in fields and no
-    /// clusters.
+    /// clusters. Clusters that were declared before stay declared.
     pub fn schema(mut self, schema: Schema) -> Self {
+        let before = std::mem::take(&mut self.schema.clusters);
         self.schema = schema;
+        self.schema.clusters.splice(0..0, before);
         self
     }
 

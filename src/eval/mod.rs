@@ -6,4 +6,4 @@
 
 mod run;
 
-pub(crate) use run::{Outcome, Run};
+pub(crate) use run::Run;

@@ -1,7 +1,6 @@
 //! One decision.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -45,23 +44,19 @@ const UNKNOWN: (u32, u32) = (u32::MAX, u32::MAX);
 #[expect(clippy::indexing_slicing, reason = "the program was verified: what it points at is there")]
 impl<'p, 'r> Run<'p, 'r> {
     pub(crate) fn new(program: &'p Program, input: Input<'r>, chance: u64) -> Self {
-        Run {
-            program,
-            input,
-            chance,
-            slots: SmallVec::from_elem(UNKNOWN, program.slots().len()),
-            arena: Arena::new(),
-            memos: SmallVec::from_elem(Memo::Unasked, program.memos()),
-        }
+        // Empty, so that the inline parts need not be moved along: that took longer than a comparison.
+        Run { program, input, chance, slots: SmallVec::new(), arena: Arena::new(), memos: SmallVec::new() }
     }
 
     /// Whether the condition of a program that was compiled from one alone is true.
     pub(crate) fn matches(&mut self) -> bool {
+        self.begin();
         self.next_hit(0).is_some()
     }
 
     /// Decides, and tells `count` each counter that goes up by one.
     pub(crate) fn decide(&mut self, mut count: impl FnMut(u32)) -> Outcome {
+        self.begin();
         let program = self.program;
         let mut at = 0;
         while let Some((hit, next)) = self.next_hit(at) {
@@ -81,6 +76,15 @@ impl<'p, 'r> Run<'p, 'r> {
         }
         let default = program.outcomes().len() - 1;
         Outcome { route: None, cluster: self.settle(Target::Outcome(default as u32), &mut count) }
+    }
+
+    /// Forgets everything.
+    fn begin(&mut self) {
+        self.slots.clear();
+        self.slots.resize(self.program.slots().len(), UNKNOWN);
+        self.memos.clear();
+        self.memos.resize(self.program.memos(), Memo::Unasked);
+        self.arena.clear();
     }
 
     /// The next op that is a hit, from `at` on, and where to go on.
@@ -179,7 +183,8 @@ impl<'p, 'r> Run<'p, 'r> {
         range
     }
 
-    #[cold]
+    // Apart from `slot`, which is asked far more often and is to be inlined.
+    #[inline(never)]
     fn fill(&mut self, id: SlotId) -> Range<usize> {
         let program = self.program;
         match &program.slots()[id.0 as usize] {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::check::typed::State;
-use crate::schema::decimal4;
+use crate::schema::{Type, decimal4};
 
 /// Why a request goes where it goes.
 ///
@@ -55,6 +55,9 @@ pub struct Look {
     /// The values of its left side, as text; none when absent. Long ones and long rows are cut, and say so with
     /// `…`. Bytes that are not UTF-8 are escaped.
     pub seen: Vec<String>,
+    /// The type of those values.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "displayed"))]
+    pub ty: Type,
     /// What came out.
     pub verdict: bool,
 }
@@ -127,6 +130,10 @@ impl fmt::Display for Look {
         write!(f, "{verdict:<4} {}", self.condition)?;
         match self.seen.as_slice() {
             [] => f.write_str("  -- absent"),
+            seen if self.ty == Type::String => {
+                let quoted: Vec<_> = seen.iter().map(|value| format!("\"{}\"", escaped(value))).collect();
+                write!(f, "  -- {}", quoted.join(", "))
+            }
             seen => write!(f, "  -- {}", seen.join(", ")),
         }
     }
@@ -140,10 +147,20 @@ impl fmt::Display for Dealt {
         write!(f, "split of {}: {target}", self.of)?;
         let bucket = decimal4(u64::from(self.bucket.unwrap_or(0)));
         match &self.key {
-            Some(key) => write!(f, ", key {key} in bucket {bucket}"),
+            Some(key) => write!(f, ", key \"{}\" in bucket {bucket}", escaped(key)),
             None => write!(f, ", by chance"),
         }
     }
+}
+
+/// For one line of a terminal.
+fn escaped(text: &str) -> String {
+    text.escape_debug().to_string().replace("\\'", "'")
+}
+
+#[cfg(feature = "serde")]
+fn displayed<S: serde::Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 #[cfg(feature = "serde")]

@@ -56,7 +56,7 @@ impl Observer for Record<'_> {
             shown.push("…".to_owned());
         }
         if let Some(step) = self.steps.last_mut() {
-            step.looked_at.push(Look { condition, seen: shown, verdict });
+            step.looked_at.push(Look { condition, seen: shown, ty: test.expr.ty(), verdict });
         }
     }
 
@@ -84,7 +84,7 @@ impl Observer for Record<'_> {
             of: of.to_owned(),
             target: target.map(|target| rules.target_name(*target).to_owned()),
             bucket: dealt.as_ref().map(|dealt| dealt.bucket),
-            key: dealt.as_ref().and_then(|dealt| dealt.key.as_deref()).map(quoted),
+            key: dealt.as_ref().and_then(|dealt| dealt.key.as_deref()).map(readable),
         };
         // What did not act belongs to its step, what did to the outcome.
         match self.steps.last_mut() {
@@ -98,23 +98,23 @@ impl Observer for Record<'_> {
     }
 }
 
-/// A value as it would be written in a rule, or nearly.
+/// A value as text.
 fn shown(value: &Value<'_>) -> String {
     match value {
-        Value::String(text) => quoted(text),
+        Value::String(text) => readable(text),
         other => other.with_text(|text| String::from_utf8_lossy(text).into_owned()),
     }
 }
 
-fn quoted(text: &[u8]) -> String {
+fn readable(text: &[u8]) -> String {
     let cut = text.get(..BYTES).unwrap_or(text);
     let body = match std::str::from_utf8(cut) {
-        Ok(text) => text.escape_debug().to_string().replace("\\'", "'"),
+        Ok(text) => text.to_owned(),
         // A character that was cut in two is escaped, and the dots say that something is missing.
         Err(_) => cut.escape_ascii().to_string(),
     };
     let dots = if cut.len() < text.len() { "…" } else { "" };
-    format!("\"{body}{dots}\"")
+    format!("{body}{dots}")
 }
 
 /// A piece of rule text with each run of blanks outside strings as one.

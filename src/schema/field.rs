@@ -5,7 +5,6 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ::http::header::InvalidHeaderName;
 use ::http::{HeaderName, Method};
 use smallvec::SmallVec;
 
@@ -91,9 +90,10 @@ impl BuiltIn {
         Self::ALL.iter().find(|field| field.name == name).copied()
     }
 
-    /// The field with its argument, which matters to the keyed ones only.
-    pub(crate) fn with(self, argument: &str) -> Result<Field, InvalidHeaderName> {
-        Ok(match self.name {
+    /// The field with its argument, which matters to the keyed ones only. `None` when no request can have a
+    /// header or a cookie of that name.
+    pub(crate) fn with(self, argument: &str) -> Option<Field> {
+        Some(match self.name {
             "method" => Field::Method,
             "scheme" => Field::Scheme,
             "host" => Field::Host,
@@ -102,8 +102,10 @@ impl BuiltIn {
             "raw_path" => Field::RawPath,
             "raw_query" => Field::RawQuery,
             "query" => Field::Query(argument.as_bytes().into()),
-            "header" => Field::Header(HeaderName::from_bytes(argument.as_bytes())?),
-            "cookie" => Field::Cookie(CookieName::new(argument.as_bytes())),
+            "header" => Field::Header(HeaderName::from_bytes(argument.as_bytes()).ok()?),
+            "cookie" => {
+                Field::Cookie(Some(CookieName::new(argument.as_bytes())).filter(CookieName::is_possible)?)
+            }
             "ip" => Field::Ip,
             _ => Field::Now,
         })

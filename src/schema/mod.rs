@@ -10,7 +10,7 @@ mod request;
 mod value;
 mod vocabulary;
 
-pub mod http;
+pub(crate) mod http;
 
 pub use field::Values;
 pub(crate) use field::{Arena, BuiltIn, Field, Input};

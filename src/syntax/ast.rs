@@ -91,6 +91,8 @@ pub enum State {
 pub(crate) struct Outcome {
     pub(crate) targets: Vec<Target>,
     pub(crate) key: Option<Spanned<Value>>,
+    /// In place of the statement's name.
+    pub(crate) salt: Option<Spanned<String>>,
     pub(crate) place: Place,
 }
 

@@ -19,6 +19,7 @@ pub(super) enum Expected {
     Comma,
     Weight,
     By,
+    Salt,
     Open,
     Close,
     Bracket,
@@ -47,6 +48,7 @@ impl Expected {
             Expected::Comma => "`,`",
             Expected::Weight => "a weight",
             Expected::By => "`by`",
+            Expected::Salt => "`salt`",
             Expected::Open => "`(`",
             Expected::Close => "`)`",
             Expected::Bracket => "`[`",
@@ -79,6 +81,10 @@ pub(super) fn unexpected(text: &str, at: usize, mut expected: Vec<Expected>) -> 
         "" => "the end of the text".to_owned(),
         _ => shown(found),
     };
+    if found == "\"" && is_unclosed(text, at) {
+        return Problem::new(Code::Syntax, span, "a string has no closing quote on its line")
+            .label("it starts here; a quote within a string is written `\\\"`");
+    }
     let problem = Problem::new(Code::Syntax, span, format!("expected {wanted}, found {shown}"));
     match slip(text, at, found, &expected) {
         Some(hint) => problem.label(hint),
@@ -142,7 +148,6 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
         "\u{a0}" => "this is a no-break space; write a plain one",
         "\u{feff}" => "this is a byte order mark in the middle of the text; delete it",
         "\0" => "this is a NUL byte; delete it",
-        "\"" if is_unclosed(text, at) => "this string has no closing quote on its line",
         "==" if wants(Expected::Equals) => "this takes a single `=`",
         "=" if wants(Expected::Colon) => "the name of a route is followed by `:`",
         ":" if wants(Expected::Equals) => "the name is followed by `=`",

@@ -254,6 +254,10 @@ fn refine(text: &str, start: usize, problem: Problem) -> Problem {
             return no_statement(text, place.start);
         }
     }
+    let starts_next = is_starter(found) && problem.code == Code::Syntax;
+    if starts_next && head.ends_with(',') {
+        return problem.label("nothing stands behind the `,`");
+    }
     if matches!(head, "route" | "paused route" | "shadow route") && matches!(found, ":" | "") {
         return problem.label("a route has a name: `route staff: …`");
     }
@@ -328,6 +332,8 @@ fn expected(tried: Rule) -> Option<Expected> {
         Rule::unbracket => Expected::Unbracket,
         Rule::dots => Expected::Range,
         Rule::next => Expected::Next,
+        Rule::kw_salt => Expected::Salt,
+        Rule::salt => Expected::Literal,
         Rule::kind | Rule::kw_route => Expected::Kind,
         _ => return None,
     })
@@ -473,7 +479,7 @@ impl Builder<'_> {
 
     fn outcome(&mut self, pair: Pair<'_, Rule>) -> Parsed<Outcome> {
         let place = Place(self.span(&pair));
-        let mut outcome = Outcome { targets: Vec::new(), key: None, place };
+        let mut outcome = Outcome { targets: Vec::new(), key: None, salt: None, place };
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::target => {
@@ -497,6 +503,14 @@ impl Builder<'_> {
                     let span = self.span(&part);
                     let node = self.expression(&mut part.into_inner().peekable())?;
                     outcome.key = Some(self.as_value(node, span)?);
+                }
+                Rule::salt => {
+                    let span = self.span(&part);
+                    for token in part.into_inner() {
+                        if let Literal::String(salt) = self.literal(&token)? {
+                            outcome.salt = Some(Spanned::new(salt, span));
+                        }
+                    }
                 }
                 _ => {}
             }
@@ -832,6 +846,8 @@ impl Builder<'_> {
         match node {
             Node::Set(set) => Ok(set),
             Node::Value(Value::Field { name, argument: None }) => Ok(Set::Named(name.node)),
+            // A list's name may need quotes; whether it is one is for the check to know.
+            Node::Value(Value::Literal(Literal::String(name))) => Ok(Set::Named(name)),
             Node::Value(Value::Literal(literal)) if !matches!(literal, Literal::Bool(_)) => {
                 let text = span.of(self.text);
                 Err(Problem::new(Code::TypeMismatch, span, "`in` needs a list on its right")

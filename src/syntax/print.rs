@@ -205,7 +205,7 @@ impl Display for Value {
 impl Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Set::Named(name) => f.write_str(name),
+            Set::Named(name) => Name(name).fmt(f),
             Set::Literal(members) => Members(members).fmt(f),
         }
     }
@@ -250,8 +250,11 @@ impl Display for Outcome {
                 write!(f, " {}", decimal4(weight.node))?;
             }
         }
-        match &self.key {
-            Some(key) => write!(f, " by {}", key.node),
+        if let Some(key) = &self.key {
+            write!(f, " by {}", key.node)?;
+        }
+        match &self.salt {
+            Some(salt) => write!(f, " salt {}", Quoted(&salt.node)),
             None => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 //! the name, and each place found is checked to be the name of a pair.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use http::header::{COOKIE, HeaderMap, HeaderValue, ValueIter};
 use memchr::memmem;
@@ -12,7 +13,10 @@ use super::word;
 
 /// The name of a cookie, made ready to be searched for.
 #[derive(Debug, Clone)]
-pub(crate) struct Name {
+pub(crate) struct Name(Arc<Searched>);
+
+#[derive(Debug)]
+struct Searched {
     text: Box<[u8]>,
     /// `None` for a name that no pair can have.
     finder: Option<memmem::Finder<'static>>,
@@ -33,12 +37,17 @@ impl Name {
     /// Takes the name as a rule writes it. Costs as much as a few searches, and is to be kept.
     pub(crate) fn new(name: &[u8]) -> Self {
         let finder = possible(name).then(|| memmem::Finder::new(name).into_owned());
-        Name { text: name.into(), finder }
+        Name(Arc::new(Searched { text: name.into(), finder }))
     }
 
     /// The name as it was given.
     pub(crate) fn text(&self) -> &[u8] {
-        &self.text
+        &self.0.text
+    }
+
+    /// Whether a pair can have this name.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.0.finder.is_some()
     }
 
     /// The values of this cookie over all Cookie lines, of which HTTP/2 sends several, in order.
@@ -51,13 +60,13 @@ impl Name {
     ///
     /// Reads each line once, whatever it holds, and does not allocate.
     pub(crate) fn values<'r, 'n>(&'n self, headers: &'r HeaderMap) -> Values<'r, 'n> {
-        Values { finder: self.finder.as_ref(), lines: headers.get_all(COOKIE).iter(), rest: &[] }
+        Values { finder: self.0.finder.as_ref(), lines: headers.get_all(COOKIE).iter(), rest: &[] }
     }
 }
 
 impl PartialEq for Name {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.0.text == other.0.text
     }
 }
 
@@ -65,7 +74,7 @@ impl Eq for Name {}
 
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
+        self.0.text.hash(state);
     }
 }
 
