@@ -44,6 +44,7 @@ pub(crate) struct Comment {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most statements are rules, the largest")]
 pub(crate) enum Statement {
     List(List),
     Cluster(Cluster),

@@ -130,9 +130,8 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
             _ => "equality is written `==`",
         },
         "=" if before.ends_with("==") => "equality is written `==`",
-        "->" | "=" if wants(Expected::Arrow) => "the outcome follows `=>`",
+        "=" | ":" if wants(Expected::Arrow) => "the outcome follows `=>`",
         "->" | "<-" => "the outcome follows `=>`",
-        ":" if wants(Expected::Arrow) => "the outcome follows `=>`",
         "~" | "~=" | "!~" => {
             "a regular expression is asked with `matches`, and refused with `!(… matches …)`"
         }

@@ -121,12 +121,12 @@ pub(crate) fn parse_condition(
 
 /// Parses an outcome that stands alone: what follows `=>`.
 pub(crate) fn parse_outcome(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Outcome> {
-    piece(text, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
+    piece(text, limits, problems, Rule::lone_outcome, Builder::outcome)
 }
 
 /// Parses the members of a list that stands alone, brackets included.
 pub(crate) fn parse_list(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Vec<Member>> {
-    piece(text, limits, problems, Rule::lone_set, |b, pair| b.members(pair))
+    piece(text, limits, problems, Rule::lone_set, Builder::members)
 }
 
 fn piece<T>(
@@ -301,7 +301,7 @@ fn expected(tried: Rule) -> Option<Expected> {
         | Rule::argument
         | Rule::bare
         | Rule::not => Expected::Operand,
-        Rule::boolean => Expected::Literal,
+        Rule::boolean | Rule::salt => Expected::Literal,
         Rule::or
         | Rule::and
         | Rule::not_in
@@ -333,7 +333,6 @@ fn expected(tried: Rule) -> Option<Expected> {
         Rule::dots => Expected::Range,
         Rule::next => Expected::Next,
         Rule::kw_salt => Expected::Salt,
-        Rule::salt => Expected::Literal,
         Rule::kind | Rule::kw_route => Expected::Kind,
         _ => return None,
     })
@@ -584,7 +583,7 @@ impl Builder<'_> {
 
     fn expression(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
         self.joined(row, Rule::or, Condition::Or, |b, row| {
-            b.joined(row, Rule::and, Condition::And, |b, row| b.negation(row))
+            b.joined(row, Rule::and, Condition::And, Builder::negation)
         })
     }
 
@@ -597,7 +596,7 @@ impl Builder<'_> {
         mut part: impl FnMut(&mut Self, &mut Row<'_>) -> Parsed<(Node, Span)>,
     ) -> Parsed<(Node, Span)> {
         let first = part(self, row)?;
-        if !row.peek().is_some_and(|pair| pair.as_rule() == operator) {
+        if row.peek().is_none_or(|pair| pair.as_rule() != operator) {
             return Ok(first);
         }
         let mut all = first.1;
@@ -688,7 +687,7 @@ impl Builder<'_> {
 
     fn coalesce(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
         let (first, mut span) = self.operand(row)?;
-        if !row.peek().is_some_and(|pair| pair.as_rule() == Rule::coalesce) {
+        if row.peek().is_none_or(|pair| pair.as_rule() != Rule::coalesce) {
             return Ok((first, span));
         }
         let mut sides = Vec::new();
