@@ -124,7 +124,7 @@ fn condition_decides(what: &str, text: String, verdict: bool) {
 
 #[test]
 fn ten_thousand_parentheses_are_too_deep() {
-    let text = format!("{}host == \"a.test\"{}", "(".repeat(sized(10_000)), ")".repeat(sized(10_000)));
+    let text = format!("{}host == \"a.test\"{}", "(".repeat(10_000), ")".repeat(10_000));
     condition_refused("10,000 parentheses", text, "nested deeper than 64");
 }
 
@@ -283,29 +283,21 @@ fn a_regex_is_linear_in_the_request() {
 
 #[test]
 fn ten_thousand_negations_are_too_deep() {
-    condition_refused(
-        "10,000 !",
-        format!("{}(host == \"x\")", "!".repeat(sized(10_000))),
-        "nested deeper than 64",
-    );
+    condition_refused("10,000 !", format!("{}(host == \"x\")", "!".repeat(10_000)), "nested deeper than 64");
     condition_refused(
         "10,000 not",
-        format!("{}host == \"x\"", "not ".repeat(sized(10_000))),
+        format!("{}host == \"x\"", "not ".repeat(10_000)),
         "nested deeper than 64",
     );
-    condition_refused("! and ( in turns", "!(".repeat(sized(10_000)), "nested deeper than 64");
+    condition_refused("! and ( in turns", "!(".repeat(10_000), "nested deeper than 64");
 }
 
 #[test]
 fn deep_calls_are_too_deep() {
-    let text = format!("{}host{} == \"x\"", "lower(".repeat(sized(10_000)), ")".repeat(sized(10_000)));
+    let text = format!("{}host{} == \"x\"", "lower(".repeat(10_000), ")".repeat(10_000));
     condition_refused("10,000 lower(", text, "nested deeper than 64");
-    condition_refused("10,000 [", format!("host in {}", "[".repeat(sized(10_000))), "nested deeper than 64");
-    let key = format!(
-        "default => gray 1, prod 1 by {}host{}",
-        "lower(".repeat(sized(10_000)),
-        ")".repeat(sized(10_000))
-    );
+    condition_refused("10,000 [", format!("host in {}", "[".repeat(10_000)), "nested deeper than 64");
+    let key = format!("default => gray 1, prod 1 by {}host{}", "lower(".repeat(10_000), ")".repeat(10_000));
     refused("a deep key", key, "nested deeper than 64");
 }
 
