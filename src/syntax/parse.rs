@@ -27,14 +27,48 @@ type Parsed<T> = Result<T, Problem>;
 
 /// Parses a whole text. What could be understood is in the file, the rest in `problems`.
 pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -> File {
-    let mut file = File::default();
     if !fits(text, limits, problems) {
-        return file;
+        return File::default();
     }
     let scan = scan::scan(text, limits.effective_depth());
     for &at in &scan.too_deep {
         problems.push(too_deep(at, limits));
     }
+    with_room(scan.deepest, || statements(text, &scan, limits, problems))
+}
+
+/// Runs `parse` where it has enough stack for a text that nests so deep.
+///
+/// A level costs a few KiB, but without optimisations 40: the default depth would then exhaust the 2 MiB of a
+/// spawned thread. Texts that people write are parsed where they are.
+fn with_room<R: Send>(depth: usize, parse: impl FnOnce() -> R + Send) -> R {
+    const SHALLOW: usize = 16;
+    const STACK: usize = 16 << 20;
+    if depth <= SHALLOW {
+        return parse();
+    }
+    // The closure is taken out by whoever runs it: by this thread where none can be spawned.
+    let parse = std::sync::Mutex::new(Some(parse));
+    let run = || {
+        let parse = parse.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        parse.map(|parse| parse())
+    };
+    let parsed = std::thread::scope(|scope| {
+        let spawned = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run).ok()?;
+        match spawned.join() {
+            Ok(parsed) => parsed,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    });
+    match parsed.or_else(run) {
+        Some(parsed) => parsed,
+        None => std::panic::resume_unwind(Box::new("the parser was run twice")),
+    }
+}
+
+/// Parses the statements of a text that was scanned.
+fn statements(text: &str, scan: &scan::Scan, limits: &Limits, problems: &mut Problems) -> File {
+    let mut file = File::default();
     let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut gap_start = at;
     loop {
@@ -132,15 +166,29 @@ fn piece<T>(
     limits: &Limits,
     problems: &mut Problems,
     what: Rule,
-    build: impl FnOnce(&mut Builder<'_>, Pair<'_, Rule>) -> Parsed<T>,
-) -> Option<T> {
+    build: impl FnOnce(&mut Builder<'_>, Pair<'_, Rule>) -> Parsed<T> + Send,
+) -> Option<T>
+where
+    T: Send,
+{
     if !fits(text, limits, problems) {
         return None;
     }
-    if let Some(&at) = scan::scan(text, limits.effective_depth()).too_deep.first() {
+    let scan = scan::scan(text, limits.effective_depth());
+    if let Some(&at) = scan.too_deep.first() {
         problems.push(too_deep(at, limits));
         return None;
     }
+    with_room(scan.deepest, || whole_piece(text, limits, problems, what, build))
+}
+
+fn whole_piece<T>(
+    text: &str,
+    limits: &Limits,
+    problems: &mut Problems,
+    what: Rule,
+    build: impl FnOnce(&mut Builder<'_>, Pair<'_, Rule>) -> Parsed<T>,
+) -> Option<T> {
     let start = skip_blank(text, 0);
     let rest = text.get(start..).unwrap_or("");
     let pair = match Grammar::parse(what, rest) {

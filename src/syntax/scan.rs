@@ -31,6 +31,8 @@ pub(super) struct Scan {
     pub(super) anchors: Vec<usize>,
     /// Where the nesting passes the limit, once for each stretch between two anchors.
     pub(super) too_deep: Vec<usize>,
+    /// The deepest nesting that is allowed.
+    pub(super) deepest: usize,
 }
 
 /// Scans the whole text. `depth` is how deep brackets and `!` may nest.
@@ -63,6 +65,9 @@ pub(super) fn scan(text: &str, depth: usize) -> Scan {
         }
         if token != Token::Newline {
             line_start = line_start && token == Token::Comment;
+        }
+        if open + nots <= depth {
+            scan.deepest = scan.deepest.max(open + nots);
         }
         if open + nots > depth && !reported {
             reported = true;
