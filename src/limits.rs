@@ -15,8 +15,8 @@
 pub struct Limits {
     /// Bytes of one text. Default: 4 MiB.
     pub text_bytes: usize,
-    /// How deep parentheses, brackets and `!` may nest. Default: 64; more than [`Limits::MAX_DEPTH`]
-    /// counts as that, so that no setting can exhaust a thread's stack.
+    /// How deep parentheses, brackets and `!` may nest. Default: 32; more than [`Limits::MAX_DEPTH`]
+    /// counts as that, so that no setting can exhaust a thread's stack. `a || b || c` does not nest.
     pub depth: usize,
     /// Statements of one text, `list` and `cluster` among them. Default: 100,000.
     pub statements: usize,
@@ -37,8 +37,9 @@ pub struct Limits {
 // === impl Limits ===
 
 impl Limits {
-    /// The most that [`Limits::depth`] can be.
-    pub const MAX_DEPTH: usize = 128;
+    /// The most that [`Limits::depth`] can be. A level takes 40 KiB of stack without optimisations, and a thread
+    /// may have 2 MiB.
+    pub const MAX_DEPTH: usize = 40;
 
     /// The nesting that is really allowed.
     pub(crate) fn effective_depth(&self) -> usize {
@@ -50,7 +51,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             text_bytes: 4 << 20,
-            depth: 64,
+            depth: 32,
             statements: 100_000,
             list_members: 1_000_000,
             targets: 256,

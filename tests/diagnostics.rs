@@ -3,6 +3,8 @@
 //! A message speaks to whoever wrote the rule: it names the place, shows the line, and says what to do. The
 //! snapshots are the specification of that; a change to one is a change to the product.
 
+#![allow(clippy::panic, reason = "helpers of tests")]
+
 use insta::assert_snapshot;
 use pointsman::schema::{List, Schema};
 use pointsman::{BuildError, Condition, Diagnostics, Engine, Limits, Rules, Statements};
@@ -508,7 +510,7 @@ fn several_mistakes_at_once() {
 #[test]
 fn too_deep() {
     assert_snapshot!(condition(&format!("{}is_staff{}", "(".repeat(70), ")".repeat(70))), @r#"
-    error: nested deeper than 64
+    error: nested deeper than 32
      --> condition:1:65
       |
     1 | …((((((((((((((((((((((((((((((((((((((((((((((((((((((((is_staff))))))))))))))))))))))))))))))))))))…

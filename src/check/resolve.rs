@@ -1239,7 +1239,8 @@ fn some_names<'n>(names: impl Iterator<Item = &'n str>) -> String {
 /// A piece of the author's text, short enough for a sentence.
 fn clip(text: &str) -> String {
     let mut chars = text.chars();
-    let mut out: String = chars.by_ref().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut out: String =
+        chars.by_ref().take(40).map(|c| if crate::diagnostic::unseen(c) { ' ' } else { c }).collect();
     if chars.next().is_some() {
         out.push('…');
     }

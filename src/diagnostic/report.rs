@@ -179,6 +179,12 @@ impl fmt::Debug for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// Control characters, and those that turn the direction of writing or cannot be seen.
+pub(crate) fn unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
 // === places ===
 
 fn locate(problem: Problem, source: &Source, text: &str, lines: &Lines) -> Diagnostic {
@@ -216,7 +222,7 @@ fn excerpt(text: &str, place: &Place, span: Span) -> (String, (usize, usize)) {
     let cut_back = to < range.end || chars.len() > skip + WIDEST;
     let mut line = String::new();
     line.push_str(if cut_front { "…" } else { "" });
-    line.extend(chars.iter().skip(skip).take(WIDEST).map(|c| if c.is_control() { ' ' } else { *c }));
+    line.extend(chars.iter().skip(skip).take(WIDEST).map(|c| if unseen(*c) { ' ' } else { *c }));
     let shown = line.chars().count();
     line.push_str(if cut_back { "…" } else { "" });
     let offset = before.saturating_sub(skip) + usize::from(cut_front);

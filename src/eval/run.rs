@@ -141,6 +141,7 @@ impl<'p, 'r> Run<'p, 'r> {
 
     /// The hash of the first value of a slot.
     fn hash(&mut self, key: SlotId, seed: u64) -> Option<u64> {
+        // Of the slot's values and not of the arena's: behind an empty slot stand the values of others.
         let range = self.slot(key);
         self.arena[range].first().map(|value| value.with_text(|text| split::hash(text, seed)))
     }

@@ -121,12 +121,12 @@ pub(crate) fn parse_condition(
 
 /// Parses an outcome that stands alone: what follows `=>`.
 pub(crate) fn parse_outcome(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Outcome> {
-    piece(text, limits, problems, Rule::lone_outcome, Builder::outcome)
+    piece(text, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
 }
 
 /// Parses the members of a list that stands alone, brackets included.
 pub(crate) fn parse_list(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Vec<Member>> {
-    piece(text, limits, problems, Rule::lone_set, Builder::members)
+    piece(text, limits, problems, Rule::lone_set, |b, pair| b.members(pair))
 }
 
 fn piece<T>(
