@@ -184,11 +184,11 @@ fn too_many_parentheses() {
 #[test]
 fn unclosed_string() {
     assert_snapshot!(condition(r#"host == "a"#), @r#"
-    error: expected a field, a function, a literal or `(`, found `"`
+    error: a string has no closing quote on its line
      --> condition:1:9
       |
     1 | host == "a
-      |         ^ this string has no closing quote on its line
+      |         ^ it starts here; a quote within a string is written `\"`
     "#);
 }
 
@@ -511,10 +511,10 @@ fn several_mistakes_at_once() {
 fn too_deep() {
     assert_snapshot!(condition(&format!("{}is_staff{}", "(".repeat(70), ")".repeat(70))), @r#"
     error: nested deeper than 32
-     --> condition:1:65
+     --> condition:1:33
       |
-    1 | …((((((((((((((((((((((((((((((((((((((((((((((((((((((((is_staff))))))))))))))))))))))))))))))))))))…
-      |                                                    ^ parentheses, brackets and `!` count
+    1 | ((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((is_staff))))))))))))))))))))))…
+      |                                 ^ parentheses, brackets and `!` count
       = help: `a || b || c` needs no parentheses; the application can raise the limit `depth`
     "#);
 }
@@ -1608,6 +1608,83 @@ fn triple_not_equal() {
       |
     1 | host !== "a"
       |        ^ inequality is written `!=`
+    "#);
+}
+
+#[test]
+fn salt_without_a_string() {
+    assert_snapshot!(rules("default => gray 5, prod 95 by ip salt x"), @r#"
+    error: expected a literal, found `x`
+     --> rules:1:39
+      |
+    1 | default => gray 5, prod 95 by ip salt x
+      |                                       ^
+    "#);
+}
+
+#[test]
+fn nothing_behind_a_comma() {
+    assert_snapshot!(rules("route a: is_staff => gray 5, prod 95,\ndefault => prod"), @r#"
+    error: expected a name, found `default`
+     --> rules:2:1
+      |
+    2 | default => prod
+      | ^^^^^^^ nothing stands behind the `,`
+    "#);
+}
+
+#[test]
+fn a_key_that_is_always_a_literal() {
+    assert_snapshot!(rules("default => gray 5, prod 95 by \"x\" ?? ip"), @r#"
+    error: the key is the same for every request
+     --> rules:1:31
+      |
+    1 | default => gray 5, prod 95 by "x" ?? ip
+      |                               ^^^^^^^^^ a key comes from the request, as `cookie(uid)` does
+    "#);
+}
+
+#[test]
+fn bad_cookie_name() {
+    assert_snapshot!(condition("cookie(\"a=b\") == \"1\""), @r#"
+    error: `a=b` is not a cookie name
+     --> condition:1:8
+      |
+    1 | cookie("a=b") == "1"
+      |        ^^^^^ at least one character, neither `=` nor `;`, and no blanks around it
+    "#);
+}
+
+#[test]
+fn lower_case_escape() {
+    assert_snapshot!(condition("path contains \"%2f\""), @r#"
+    warning: `path` is canonical: its escapes are upper case
+     --> condition:1:15
+      |
+    1 | path contains "%2f"
+      |               ^^^^^ as in "%2F"
+    "#);
+}
+
+#[test]
+fn dot_segment_in_a_prefix() {
+    assert_snapshot!(condition("path starts_with \"/a/../b\""), @r#"
+    warning: `path` is canonical: it has no dot segments
+     --> condition:1:18
+      |
+    1 | path starts_with "/a/../b"
+      |                  ^^^^^^^^^ `raw_path` is as received
+    "#);
+}
+
+#[test]
+fn quoted_list_that_is_none() {
+    assert_snapshot!(condition("cookie(uid) in \"1001\""), @r#"
+    error: `in` needs a list on its right
+     --> condition:1:16
+      |
+    1 | cookie(uid) in "1001"
+      |                ^^^^^^ one value is a list too: `["1001"]`
     "#);
 }
 

@@ -241,13 +241,22 @@ fn every_lint_has_the_code_that_is_shown() {
 #[test]
 fn the_bounds_are_the_defaults() {
     // Taken apart by name: a new bound does not compile before it is in the table.
-    let Limits { text_bytes, depth, statements, list_members, regex_bytes, program_bytes, diagnostics } =
-        Limits::default();
+    let Limits {
+        text_bytes,
+        depth,
+        statements,
+        list_members,
+        targets,
+        regex_bytes,
+        program_bytes,
+        diagnostics,
+    } = Limits::default();
     let known = [
         ("text_bytes", text_bytes),
         ("depth", depth),
         ("statements", statements),
         ("list_members", list_members),
+        ("targets", targets),
         ("regex_bytes", regex_bytes),
         ("program_bytes", program_bytes),
         ("diagnostics", diagnostics),

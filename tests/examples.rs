@@ -1,5 +1,7 @@
 //! Runs every example, and looks at what it shows.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::future::Future;
 
 #[path = "../examples/clusters.rs"]

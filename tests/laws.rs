@@ -298,7 +298,7 @@ proptest! {
         prop_assert_eq!(&canonical_path(&canonical).into_owned(), &canonical);
         let request = |path: &[u8]| {
             let mut request = Request::new(());
-            Uri::from_maybe_shared(path.to_vec()).map(|uri| { *request.uri_mut() = uri; request })
+            Uri::from_maybe_shared(path.clone().into_owned()).map(|uri| { *request.uri_mut() = uri; request })
         };
         let (Ok(raw), Ok(same)) = (request(path.as_bytes()), request(&canonical)) else { return Ok(()) };
         if raw.uri().authority().is_some() {
@@ -409,4 +409,19 @@ fn salts_are_independent_and_one_salt_is_shared() {
     let default = named("route exp: percent(header(x-a)) < 30 => gray\ndefault => prod");
     assert_eq!(default, named("route other: percent(header(x-a), \"exp\") < 30 => gray\ndefault => prod"));
     assert_ne!(default, named("route other: percent(header(x-a)) < 30 => gray\ndefault => prod"));
+    let dealt = |text: &str| -> Vec<String> {
+        let engine = self::engine(text);
+        let key = |i| Request::get("/").header("x-a", format!("k{i}")).body(()).unwrap();
+        (0..500).map(|i| decide(&engine, &key(i), moment).0.to_owned()).collect()
+    };
+    let by = |name: &str, salt: &str| {
+        dealt(&format!("route {name}: true => gray 50, prod 50 by header(x-a){salt}\ndefault => next"))
+    };
+    assert_eq!(
+        by("a", ""),
+        by("b", " salt \"a\""),
+        "a rule that is renamed keeps its dealing by its old name"
+    );
+    assert_ne!(by("a", ""), by("b", ""));
+    assert_ne!(by("a", ""), by("a", " salt \"2\""), "another salt deals anew");
 }

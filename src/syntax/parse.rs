@@ -215,7 +215,7 @@ fn statement(
         && let Err(error) = Grammar::parse(Rule::whole, rest)
     {
         // What follows is no statement: the grammar knows better what could have stood there.
-        problems.push(syntax_error(text, at, &error));
+        problems.push(refine(text, at, syntax_error(text, at, &error)));
         return None;
     }
     let mut builder = Builder { text, offset: at, limits, problems };
@@ -233,7 +233,7 @@ fn starts_word(text: &str, at: usize) -> bool {
     let rest = text.get(at..).unwrap_or("");
     let word =
         rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
-    rest.is_empty() || (is_word(word) && (is_bare(word) || is_starter(word)))
+    rest.is_empty() || (is_word(word) && word != "salt" && (is_bare(word) || is_starter(word)))
 }
 
 /// Better words for the mistakes that can only be made at the head of a statement.

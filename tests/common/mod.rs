@@ -495,6 +495,7 @@ fn outcome(c: &mut Choices<'_>, made: usize) -> String {
         arms.iter().zip(weights).map(|(a, w)| format!("{a} {}", if all_zero { "1" } else { w })).collect();
     match c.below(4) {
         3 => arms.join(","),
+        2 => format!("{} by {} salt {}", arms.join(", "), key(c), c.one(&["\"a\"", "r\"spring\"", "\"\""])),
         _ => format!("{} by {}", arms.join(", "), key(c)),
     }
 }
