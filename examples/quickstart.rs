@@ -43,7 +43,7 @@ pub(crate) fn app() -> Result<Router, BuildError> {
 }
 
 async fn answer(decision: Decision) -> String {
-    format!("{} (by {})\n", decision.cluster(), decision.rule().unwrap_or("default"))
+    format!("{} (by {})\n", decision.cluster(), decision.statement())
 }
 
 /// Explains `/checkout` when asked for `/_why/checkout`: nesting takes the prefix off.
@@ -52,12 +52,7 @@ async fn why(State(engine): State<Engine>, request: Request) -> String {
 }
 
 async fn counters(State(engine): State<Engine>) -> String {
-    let counters = engine.counters();
-    let lines = counters.counts.iter().map(|count| {
-        let target = count.target.as_deref().unwrap_or("(no key)");
-        format!("{:7} {:12} {target:9} {:>6}\n", count.kind.to_string(), count.statement, count.count)
-    });
-    lines.chain([format!("{} decisions\n", counters.decisions)]).collect()
+    engine.counters().to_string()
 }
 
 async fn listen() -> Result<(TcpListener, Router), Box<dyn Error>> {
