@@ -720,8 +720,12 @@ impl Builder<'_> {
             Rule::group => {
                 let mut inner = pair.into_inner().peekable();
                 inner.next();
-                // The span is the parentheses', so that a message can point at them.
-                return Ok((self.expression(&mut inner)?.0, span));
+                return Ok(match self.expression(&mut inner)? {
+                    // A condition is what stands inside: an explanation shows it so.
+                    (node @ Node::Condition(_), inside) => (node, inside),
+                    // Of a value a message points at the parentheses.
+                    (node, _) => (node, span),
+                });
             }
             Rule::set => Node::Set(Set::Literal(self.members(pair)?)),
             Rule::call => Node::Value(self.call(pair)?),
