@@ -295,11 +295,11 @@ fn no_break_space() {
 #[test]
 fn condition_as_value() {
     assert_snapshot!(condition(r#"(host == "a") == true"#), @r#"
-    error: `(host == "a")` is a condition, not a value
-     --> condition:1:1
+    error: `host == "a"` is a condition, not a value
+     --> condition:1:2
       |
     1 | (host == "a") == true
-      | ^^^^^^^^^^^^^ conditions are joined with `&&` and `||`, not compared
+      |  ^^^^^^^^^^^ conditions are joined with `&&` and `||`, not compared
     "#);
 }
 

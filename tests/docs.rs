@@ -20,7 +20,7 @@ use pointsman::schema::{PeerAddr, Schema, canonical_path};
 use pointsman::{Condition, Diagnostics, Engine, Limits, Rules};
 
 const LANGUAGE: &str = include_str!("../src/docs/language.md");
-const CONTRIBUTING: &str = include_str!("../CONTRIBUTING.md");
+const CONTRIBUTING: &str = include_str!("../.github/CONTRIBUTING.md");
 const README: &str = include_str!("../README.md");
 
 /// All pages, by name.
@@ -29,7 +29,7 @@ const PAGES: [(&str, &str); 5] = [
     ("language.md", LANGUAGE),
     ("hashing.md", include_str!("../src/docs/hashing.md")),
     ("CHANGELOG.md", include_str!("../CHANGELOG.md")),
-    ("SECURITY.md", include_str!("../SECURITY.md")),
+    ("SECURITY.md", include_str!("../.github/SECURITY.md")),
 ];
 
 /// What a test application declares: enough for every page.
