@@ -220,7 +220,7 @@ fn by_chance_goes_by_weight() {
     let gray = (0..20_000).filter(|_| engine.decide(&request).cluster() == "gray").count();
     // A quarter, within six standard deviations of 61.
     assert!((4_634..=5_366).contains(&gray), "{gray}");
-    assert_eq!(engine.counters().of("default"), 20_000);
+    assert_eq!(engine.counters().of(StatementKind::Default, "default"), 20_000);
 }
 
 // === counters ===
@@ -244,15 +244,16 @@ fn every_statement_and_target_is_counted() {
     engine.decide(&with_uid("/", "7"));
     let counters = engine.counters();
     assert_eq!(counters.decisions, 112);
-    assert_eq!(counters.of("checkout"), 100);
+    assert_eq!(counters.of(StatementKind::Route, "checkout"), 100);
     assert_eq!(count(&counters, "checkout", None), Some((State::Live, 10)));
-    assert_eq!(counters.of("staff"), 1);
-    assert_eq!(counters.of("default"), 11);
-    assert_eq!(counters.of("next"), 1, "a shadow counts what reaches it");
+    assert_eq!(counters.of(StatementKind::Route, "staff"), 1);
+    assert_eq!(counters.of(StatementKind::Default, "default"), 11);
+    assert_eq!(counters.of(StatementKind::Route, "next"), 1, "a shadow counts what reaches it");
     assert_eq!(count(&counters, "sale", Some("gray")), Some((State::Paused, 0)));
     assert_eq!(count(&counters, "prod", None), Some((State::Live, 10)));
-    let of_prod: u64 = count(&counters, "checkout", Some("prod")).unwrap().1 + counters.of("default");
-    assert_eq!(counters.of("prod"), of_prod);
+    let of_prod: u64 = count(&counters, "checkout", Some("prod")).unwrap().1
+        + counters.of(StatementKind::Default, "default");
+    assert_eq!(counters.of(StatementKind::Cluster, "prod"), of_prod);
     assert_eq!(count(&counters, "next", Some("gray")).unwrap().0, State::Shadow);
 }
 
@@ -264,13 +265,24 @@ fn counts_go_on_over_revisions_under_their_names() {
     let held = engine.decide(&request);
     engine.replace("route a: true => prod\ndefault => prod").unwrap();
     engine.decide(&request);
-    assert_eq!(engine.counters().of("a"), 2, "while a decision of the first revision is held");
+    assert_eq!(
+        engine.counters().of(StatementKind::Route, "a"),
+        2,
+        "while a decision of the first revision is held"
+    );
     drop(held);
-    assert_eq!(engine.counters().of("a"), 2, "and when it is dropped");
+    assert_eq!(engine.counters().of(StatementKind::Route, "a"), 2, "and when it is dropped");
     engine.replace("default => prod").unwrap();
     engine.decide(&request);
     let counters = engine.counters();
-    assert_eq!((counters.of("a"), counters.of("default"), counters.decisions), (0, 1, 3));
+    assert_eq!(
+        (
+            counters.of(StatementKind::Route, "a"),
+            counters.of(StatementKind::Default, "default"),
+            counters.decisions
+        ),
+        (0, 1, 3)
+    );
     assert!(counters.counts.iter().all(|count| count.kind == StatementKind::Default));
 }
 

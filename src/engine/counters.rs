@@ -65,9 +65,11 @@ pub(super) type Key = (StatementKind, String, State, Option<String>);
 // === impl Counters ===
 
 impl Counters {
-    /// How often the statement of that name chose a target, over all its targets.
-    pub fn of(&self, statement: &str) -> u64 {
-        let chose = |count: &&Count| count.statement == statement && count.target.is_some();
+    /// How often the statement of that kind and name chose a target, over all its targets. The default's name
+    /// is `default`.
+    pub fn of(&self, kind: StatementKind, statement: &str) -> u64 {
+        let chose =
+            |count: &&Count| count.kind == kind && count.statement == statement && count.target.is_some();
         self.counts.iter().filter(chose).map(|count| count.count).sum()
     }
 }
