@@ -10,6 +10,18 @@ pub(super) fn unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
+/// Whether a byte may stand in a path as it is (RFC 3986, section 3.3), or is the backslash, which clients send
+/// and rules tell from its escape. Any other is written as its escape.
+pub(super) fn stands_in_path(byte: u8) -> bool {
+    !matches!(byte, 0..=b' ' | b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..)
+}
+
+/// The escape of a byte.
+pub(super) fn encode(byte: u8) -> [u8; 3] {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'A' + value - 10 };
+    [b'%', digit(byte >> 4), digit(byte & 0xf)]
+}
+
 fn digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),

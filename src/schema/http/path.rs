@@ -18,13 +18,14 @@ use super::word::{each, zeros};
 ///
 /// 1. A fragment (`#` and what follows) is dropped, and a missing `/` at the start is added.
 /// 2. Escapes of unreserved characters are decoded, the others are kept with upper-case digits, and a `%`
-///    that begins no escape becomes `%25`.
+///    that begins no escape becomes `%25`. A byte that no path may hold as it is, such as one that is not
+///    ASCII, becomes its escape.
 /// 3. Repeated `/` are merged.
 /// 4. The segments `.` and `..` are removed, also when spelled `%2e`. One at the end leaves its slash, and
 ///    `..` at the root does nothing.
 ///
-/// Everything else stays as it is: `%2F`, `%5C` and `\` never separate segments, `%00` stays an escape, and
-/// so do bytes that are not ASCII. The asterisk form `*` (RFC 9112, section 3.2.4) is its own canonical
+/// Everything else stays as it is: `%2F`, `%5C` and `\` never separate segments, and `%00` stays an escape.
+/// The asterisk form `*` (RFC 9112, section 3.2.4) is its own canonical
 /// form. So is the empty path.
 ///
 /// Doing it twice changes nothing more. A path that is already canonical is borrowed, so an application can
@@ -84,15 +85,23 @@ pub(crate) fn under(path: &[u8], root: &[u8]) -> bool {
 /// Whether no byte of a path that starts with `/` could be a fault. May be false of a canonical path, such
 /// as one with an escape or a `/.well-known`, and is quick: most paths end here.
 fn plain(raw: &[u8]) -> bool {
-    // `%` and `#`, and `!` and `'`, which differ from them in the bits 0x06 only.
     // A mark too many is always above a true one, and one is enough.
-    let odd = |word: u64| zeros((word | each(0x06)) ^ each(0x27));
+    let odd = |word: u64| {
+        // `%`, `#`, `"`, blank, and the harmless ones between them, which differ in the bits 0x07 only.
+        let marks = zeros((word | each(0x07)) ^ each(0x27));
+        // `<` and `>`, which differ in one bit; brackets, `^` and the backquote.
+        let marks = marks | zeros((word | each(0x02)) ^ each(b'>')) | zeros(word ^ each(b'['));
+        let marks = marks | zeros(word ^ each(b']')) | zeros(word ^ each(b'^')) | zeros(word ^ each(b'`'));
+        // Control characters; what is not ASCII, and `{`, `|`, `}` with the harmless `~`.
+        let high = word | ((word & each(0x7f)) + each(0x05));
+        marks | zeros(word & each(0xe0)) | (high & each(0x80))
+    };
     let slashes = |word: u64| zeros(word ^ each(b'/'));
     // `.` and `/`, which differ in one bit.
     let dots = |word: u64| zeros((word | each(1)) ^ each(b'/'));
 
     let Some(last) = raw.last_chunk::<8>() else {
-        return !raw.iter().any(|b| matches!(b, b'%' | b'#'))
+        return raw.iter().all(|b| !matches!(b, b'%' | b'#') && escape::stands_in_path(*b))
             && !raw.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
     };
     let (mut found, mut slash_before) = (0, 0);
@@ -123,7 +132,8 @@ fn faultless(mut rest: &[u8]) -> bool {
                 [high, low, after @ ..] if kept(*high, *low) => after,
                 _ => return false,
             },
-            [_, after @ ..] => after,
+            [byte, after @ ..] if escape::stands_in_path(*byte) => after,
+            _ => return false,
         };
     }
 }
@@ -174,8 +184,12 @@ fn rebuild(raw: &[u8]) -> Vec<u8> {
                 out.extend(b"%25");
                 after
             }
-            [byte, after @ ..] => {
+            [byte, after @ ..] if escape::stands_in_path(*byte) => {
                 out.push(*byte);
+                after
+            }
+            [byte, after @ ..] => {
+                out.extend(escape::encode(*byte));
                 after
             }
         };
@@ -241,7 +255,11 @@ mod tests {
                     i += 2;
                 }
                 (b'%', None) => decoded.extend(b"%25"),
-                (byte, _) => decoded.push(byte),
+                // What RFC 3986 allows in a segment, the slash and the backslash.
+                (byte, _) if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/\\?".contains(&byte) => {
+                    decoded.push(byte);
+                }
+                (byte, _) => decoded.extend(format!("%{byte:02X}").bytes()),
             }
             i += 1;
         }
@@ -273,21 +291,22 @@ mod tests {
 
     #[test]
     fn a_canonical_path_is_borrowed() {
-        for raw in [
-            "/",
-            "/a",
-            "/a/",
-            "/a/b.c/..d/.well-known/...",
-            "/a!b'c",
-            "/%2F%5C%25%00",
-            "/a\\..\\b",
-            "*",
-            "",
-            "/ü",
-        ] {
+        for raw in
+            ["/", "/a", "/a/", "/a/b.c/..d/.well-known/...", "/a!b'c", "/%2F%5C%25%00", "/a\\..\\b", "*", ""]
+        {
             assert!(matches!(canonical(raw.as_bytes()), Cow::Borrowed(_)), "{raw}");
             assert_eq!(text(raw), *raw);
         }
+    }
+
+    #[test]
+    fn a_raw_byte_that_no_path_may_hold_is_its_escape() {
+        all(&[
+            ("/café", "/caf%C3%A9"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/{x}|[y]^`<z>\"", "/%7Bx%7D%7C%5By%5D%5E%60%3Cz%3E%22"),
+            ("/a~b:c@d!e$f&g'(h)*+,;=", "/a~b:c@d!e$f&g'(h)*+,;="),
+        ]);
     }
 
     #[test]
@@ -413,8 +432,8 @@ mod tests {
         let part = prop_oneof![
             4 => prop::sample::select(vec!["/", ".", "..", "//", "%2e", "%2E", "%", "%2", "%2f", "%61", "%5c", "%25"])
                 .prop_map(|s| s.as_bytes().to_vec()),
-            4 => "[a-zA-Z0-9!'/._]{1,9}".prop_map(String::into_bytes),
-            1 => prop::sample::select(vec!["#", "*", "\\", "%00", "%FF"]).prop_map(|s| s.as_bytes().to_vec()),
+            4 => "[a-zA-Z0-9!'/._@:~-]{1,9}".prop_map(String::into_bytes),
+            1 => prop::sample::select(vec!["#", "*", "\\", "%00", "%FF", "é", "{x}", "|", "[a]", "^", "`", "<", "\"", " ", "\u{7f}"]).prop_map(|s| s.as_bytes().to_vec()),
             1 => any::<u8>().prop_map(|b| vec![b]),
         ];
         prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
