@@ -48,11 +48,11 @@ async fn answer(decision: Decision) -> String {
 
 /// Explains `/checkout` when asked for `/_why/checkout`: nesting takes the prefix off.
 async fn why(State(engine): State<Engine>, request: Request) -> String {
-    engine.explain(&request).to_string()
+    format!("{}\n", engine.explain(&request))
 }
 
 async fn counters(State(engine): State<Engine>) -> String {
-    engine.counters().to_string()
+    format!("{}\n", engine.counters())
 }
 
 async fn listen() -> Result<(TcpListener, Router), Box<dyn Error>> {
@@ -73,7 +73,7 @@ pub(crate) fn welcome(address: std::io::Result<SocketAddr>) -> String {
     let at = address.map_or("localhost:3000".to_owned(), |address| format!("localhost:{}", address.port()));
     format!(
         "\
-The shop is open. Its rules are in examples/shop.rules; try
+The shop is open. Its rules are in examples/shop.rules (change them and start again); try
 
   curl -H 'Host: shop.example.com' --cookie uid=1001 {at}/
   curl -H 'Host: shop.example.com' --cookie uid=1001 {at}/_why

@@ -56,7 +56,7 @@
 //! | feature | default | what it brings |
 //! |---|---|---|
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
-//! | `serde` | no | explanations, statements and counters serialise |
+//! | `serde` | no | explanations, diagnostics, statements and counters serialise |
 //!
 //! Each builds alone, and so does none.
 //!

@@ -1869,6 +1869,12 @@ fn a_statement_is_named_in_place_of_its_line() {
         .route("staff", "port in codes", "gray")
         .default("prodd");
     assert_snapshot!(rules(statements), @r#"
+    error: expected a literal or `]`, found `x`
+     --> list codes, members:1:8
+      |
+    1 | [1, 2, x]
+      |        ^
+
     error: `prod` has no weight
      --> cluster all, outcome:1:9
       |
@@ -1899,12 +1905,6 @@ fn a_statement_is_named_in_place_of_its_line() {
       |
     1 | prodd
       | ^^^^^ did you mean `prod`?
-
-    error: expected a literal or `]`, found `x`
-     --> list codes, members:1:8
-      |
-    1 | [1, 2, x]
-      |        ^
     "#);
 }
 

@@ -125,8 +125,8 @@ fn an_explanation_can_be_read() {
         no   version(header(v)) >= "2.3"  -- absent
       route checkout: yes
         yes  path under "/checkout"  -- "/checkout/pay"
-             split of checkout: prod, key "1009" in bucket 23.9624
-             split of prod: prod_a, key "1009" in bucket 71.536
+             split of checkout: prod 95 of 100, by key "1009" (bucket 23.9624)
+             split of prod: prod_a 50 of 100, by key "1009" (bucket 71.536)
     "#);
     let absent = Request::get("/checkout").body(()).unwrap();
     let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 7 };
@@ -138,14 +138,14 @@ fn an_explanation_can_be_read() {
         no   cookie(uid) in beta  -- absent
         no   ip in [10.0.0.0/8]  -- absent
         no   version(header(v)) >= "2.3"  -- absent
-      route checkout: yes
+      route checkout: yes, but no key
         yes  path under "/checkout"  -- "/checkout"
-             split of checkout: no key in the request, so the next rule is tried
+             split of checkout: no key in the request, so the next route is asked
       route sale (paused: not looked at)
       route next: no (shadow: counted, does not act)
         no   percent(cookie(uid), "next") < 100  -- absent
       default
-             split of prod: prod_a, by chance
+             split of prod: prod_a 50 of 100, by chance (bucket 67.8657)
     "#);
 }
 

@@ -70,7 +70,7 @@ fn explain_shows_values_program_and_all_mistakes() {
             "prod by route checkout, revision 1",
             "route next: no (shadow: counted, does not act)",
             "header(x-canary) == \"always\"  -- absent",
-            "split of checkout: prod, key \"1001\" in bucket 41.1361",
+            "split of checkout: prod 95 of 100, by key \"1001\" (bucket 41.1361)",
             "s0 = cookie(uid)",
             "checkout.rules:1:",
             "checkout.rules:2:",
@@ -204,7 +204,7 @@ mod shop {
             let why = shop.ask("/_why/checkout/pay?step=2", &[HOST, UID]).await?;
             shows(
                 &why,
-                &["prod_b by route checkout", "\"/checkout/pay\"", "split of checkout: prod, key \"1001\""],
+                &["prod_b by route checkout", "\"/checkout/pay\"", "split of checkout: prod 95 of 100, by key \"1001\""],
             );
             let why = shop.ask("/_why/", &[("x-canary", "always")]).await?;
             shows(&why, &["gray by route testers"]);

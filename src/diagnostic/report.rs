@@ -115,7 +115,7 @@ impl Diagnostics {
             return Diagnostics::default();
         }
         let lines = Lines::of(text);
-        kept.sort_by_key(|problem| problem.span.start);
+        kept.sort_by_key(|problem| source.order(problem.span.start));
         let items = kept.into_iter().map(|problem| locate(problem, source, text, &lines)).collect();
         Diagnostics { items, left_out }
     }
@@ -183,6 +183,31 @@ impl std::error::Error for Diagnostics {}
 pub(crate) fn unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Diagnostic {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut out = serializer.serialize_struct("Diagnostic", 9)?;
+        out.serialize_field("severity", &self.severity().to_string())?;
+        out.serialize_field("code", self.code.as_str())?;
+        out.serialize_field("message", &self.message)?;
+        out.serialize_field("label", &self.label)?;
+        out.serialize_field("help", &self.help)?;
+        out.serialize_field("source", &self.place.name)?;
+        out.serialize_field("line", &self.place.line)?;
+        out.serialize_field("column", &self.place.column)?;
+        out.serialize_field("span", &(self.span.start, self.span.end))?;
+        out.end()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Diagnostics {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.items)
+    }
 }
 
 // === places ===

@@ -26,6 +26,8 @@ pub(crate) enum Source {
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
     pub(crate) label: String,
+    /// Its place among the statements, as the application gave them.
+    pub(crate) order: usize,
     pub(crate) range: Range<usize>,
 }
 
@@ -95,6 +97,17 @@ impl Source {
     /// A text with a name.
     pub(crate) fn named(name: impl Into<Arc<str>>) -> Self {
         Source::Text(name.into())
+    }
+
+    /// What the problems of a place are sorted by: the order in which the author wrote.
+    pub(crate) fn order(&self, at: usize) -> (usize, usize) {
+        match self {
+            Source::Text(_) => (0, at),
+            Source::Pieces(pieces) => {
+                let next = pieces.partition_point(|piece| piece.range.start <= at);
+                (pieces.get(next.saturating_sub(1)).map_or(0, |piece| piece.order), at)
+            }
+        }
     }
 
     /// The place of byte `at`.

@@ -82,7 +82,7 @@ impl fmt::Display for Counters {
             let name = format!("{state} {kind} {statement}");
             writeln!(f, "{count:>12}  {} => {}", name.trim_start(), target.as_deref().unwrap_or("(no key)"))?;
         }
-        writeln!(f, "{:>12}  decisions", self.decisions)
+        write!(f, "{:>12}  decisions", self.decisions)
     }
 }
 

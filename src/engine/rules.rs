@@ -182,21 +182,22 @@ impl Statements {
         };
         let mut pieces = Vec::new();
         let mut broken = Vec::new();
-        for statement in &self.statements {
+        for (order, statement) in self.statements.iter().enumerate() {
             let problems: Vec<Problems> =
                 statement.parts.iter().map(|(_, part, piece)| part.problems(piece, limits)).collect();
             if problems.iter().any(Problems::has_errors) {
-                broken.push((statement, problems));
+                broken.push((order, statement, problems));
             } else {
-                statement.write(&mut joined.text, &mut pieces);
+                statement.write(order, &mut joined.text, &mut pieces);
             }
         }
         joined.sound = joined.text.len();
         // What is missing has no piece to be blamed for it.
-        pieces.push(Piece { label: "rules".to_owned(), range: joined.sound..joined.sound });
-        for (statement, problems) in broken {
+        let order = self.statements.len();
+        pieces.push(Piece { label: "rules".to_owned(), order, range: joined.sound..joined.sound });
+        for (order, statement, problems) in broken {
             joined.broken.extend(statement.name.clone());
-            let starts = statement.write(&mut joined.text, &mut pieces);
+            let starts = statement.write(order, &mut joined.text, &mut pieces);
             for (problems, start) in problems.into_iter().zip(starts) {
                 joined.problems.extend_shifted(problems, start);
             }
@@ -221,10 +222,10 @@ pub(super) struct Joined {
 
 impl Statement {
     /// Writes the statement and says where its parts start.
-    fn write(&self, text: &mut String, pieces: &mut Vec<Piece>) -> Vec<usize> {
+    fn write(&self, order: usize, text: &mut String, pieces: &mut Vec<Piece>) -> Vec<usize> {
         let start = text.len();
         text.push_str(&self.head);
-        pieces.push(Piece { label: self.label.clone(), range: start..text.len() });
+        pieces.push(Piece { label: self.label.clone(), order, range: start..text.len() });
         let mut starts = Vec::with_capacity(self.parts.len());
         for (i, (what, _, piece)) in self.parts.iter().enumerate() {
             if i > 0 {
@@ -234,7 +235,7 @@ impl Statement {
             let start = text.len();
             starts.push(start);
             text.push_str(piece);
-            pieces.push(Piece { label: format!("{}, {what}", self.label), range: start..text.len() });
+            pieces.push(Piece { label: format!("{}, {what}", self.label), order, range: start..text.len() });
         }
         text.push('\n');
         starts

@@ -161,7 +161,8 @@ impl Decision {
     }
 
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
-    /// the one that was decided. Walks the rules as they are written, at leisure; counts nothing.
+    /// the one that was decided. A [request header](crate::TrafficSplitLayer::request_header) that the layer set
+    /// or took away after deciding is such a change, for rules that look at it. Walks the rules as they are written, at leisure; counts nothing.
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
         self.rules.explain(request.into(), self.moment)
     }

@@ -71,10 +71,13 @@ pub struct Dealt {
     pub of: String,
     /// The target that was chosen; `None` when the key was absent and the route therefore did not match.
     pub target: Option<String>,
+    /// The target's weight and the sum of all, in steps of 0.0001; `None` when the key was absent.
+    pub weight: Option<(u64, u64)>,
     /// The key's text; `None` when chance decided or the key was absent.
     pub key: Option<String>,
-    /// The key's bucket, from 0 to 999,999 in steps of 0.0001 percent: what `percent` of it would be. `None`
-    /// when the key was absent.
+    /// The bucket, from 0 to 999,999 in steps of 0.0001 percent: what `percent` of the key would be with this
+    /// salt. It identifies the dealing and does not decide it: which cluster a bucket goes to depends on all
+    /// names and weights. `None` when the key was absent.
     pub bucket: Option<u32>,
 }
 
@@ -87,15 +90,15 @@ impl fmt::Display for Explanation {
             Some(rule) => write!(f, "route {rule}")?,
             None => f.write_str("default")?,
         }
-        writeln!(f, ", revision {}", self.revision)?;
+        write!(f, ", revision {}", self.revision)?;
         for step in &self.steps {
-            step.fmt(f)?;
+            write!(f, "\n{step}")?;
         }
         if self.rule.is_none() {
-            writeln!(f, "  default")?;
+            f.write_str("\n  default")?;
         }
         for dealt in &self.dealt {
-            writeln!(f, "         {dealt}")?;
+            write!(f, "\n         {dealt}")?;
         }
         Ok(())
     }
@@ -108,17 +111,19 @@ impl fmt::Display for Step {
             State::Shadow => " (shadow: counted, does not act)",
             State::Paused => " (paused: not looked at)",
         };
+        let keyless = self.dealt.as_ref().is_some_and(|dealt| dealt.target.is_none());
         let verdict = match self.matched {
+            Some(true) if keyless => ": yes, but no key",
             Some(true) => ": yes",
             Some(false) => ": no",
             None => "",
         };
-        writeln!(f, "  route {}{verdict}{state}", self.rule)?;
+        write!(f, "  route {}{verdict}{state}", self.rule)?;
         for look in &self.looked_at {
-            writeln!(f, "    {look}")?;
+            write!(f, "\n    {look}")?;
         }
         match &self.dealt {
-            Some(dealt) => writeln!(f, "         {dealt}"),
+            Some(dealt) => write!(f, "\n         {dealt}"),
             None => Ok(()),
         }
     }
@@ -142,13 +147,16 @@ impl fmt::Display for Look {
 impl fmt::Display for Dealt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(target) = &self.target else {
-            return write!(f, "split of {}: no key in the request, so the next rule is tried", self.of);
+            return write!(f, "split of {}: no key in the request, so the next route is asked", self.of);
         };
         write!(f, "split of {}: {target}", self.of)?;
+        if let Some((weight, all)) = self.weight {
+            write!(f, " {} of {}", decimal4(weight), decimal4(all))?;
+        }
         let bucket = decimal4(u64::from(self.bucket.unwrap_or(0)));
         match &self.key {
-            Some(key) => write!(f, ", key \"{}\" in bucket {bucket}", escaped(key)),
-            None => write!(f, ", by chance"),
+            Some(key) => write!(f, ", by key \"{}\" (bucket {bucket})", escaped(key)),
+            None => write!(f, ", by chance (bucket {bucket})"),
         }
     }
 }

@@ -83,6 +83,7 @@ impl Observer for Record<'_> {
         let entry = Dealt {
             of: of.to_owned(),
             target: target.map(|target| rules.target_name(*target).to_owned()),
+            weight: dealt.as_ref().and_then(|dealt| weight(outcome?, dealt.target)),
             bucket: dealt.as_ref().map(|dealt| dealt.bucket),
             key: dealt.as_ref().and_then(|dealt| dealt.key.as_deref()).map(readable),
         };
@@ -96,6 +97,13 @@ impl Observer for Record<'_> {
     fn paused(&mut self, index: usize) {
         self.route(index);
     }
+}
+
+/// The weight of a target, and the sum of all.
+fn weight(outcome: &Outcome, target: usize) -> Option<(u64, u64)> {
+    let split = &outcome.deal.as_ref()?.split;
+    let all = split.weights().map(|(_, weight)| weight).sum();
+    Some((split.weights().nth(target)?.1, all))
 }
 
 /// A value as text.
