@@ -5,7 +5,7 @@ use std::fmt;
 use super::program::{Check, Hit, Op, Outcome, Owner, Program, Slot, SlotId, Target, Test};
 use crate::schema::Field;
 
-/// How deep slots may be made of one another. Limits::MAX_DEPTH brackets, with a `%` and a `??` in each, are less.
+/// How deep slots may be made of one another. `Limits::MAX_DEPTH` brackets, with a `%` and a `??` in each, are less.
 const DEEPEST: usize = 256;
 
 /// A program that nobody has looked at yet.
