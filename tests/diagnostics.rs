@@ -2034,6 +2034,27 @@ fn the_last_statement_is_not_blamed_for_a_missing_default() {
 }
 
 #[test]
+fn a_name_cannot_speak_to_a_terminal() {
+    let rule = "route \"a\\u{1b}[2J\\nb\": true => gray\n";
+    assert_snapshot!(rules(&format!("{rule}{rule}default => prod")), @r#"
+    error: a second route `a [2J b`
+     --> rules:2:7
+      |
+    2 | route "a\u{1b}[2J\nb": true => gray
+      |       ^^^^^^^^^^^^^^^ choose another name
+      = note: the first stands at 1:7
+    "#);
+    let piece = Statements::new().route("a\n\u{202e}b", "hots == \"x\"", "gray").default("prod");
+    assert_snapshot!(rules(piece), @r#"
+    error: unknown field `hots`
+     --> route a  b, condition:1:1
+      |
+    1 | hots == "x"
+      | ^^^^ did you mean `host`?
+    "#);
+}
+
+#[test]
 fn a_text_can_have_a_name() {
     assert_snapshot!(rules(Rules::named("checkout.rules", "route staff: hots == \"a.example\" => gray\ndefault => prod")), @r#"
     error: unknown field `hots`
