@@ -71,10 +71,11 @@ pub struct Dealt {
     pub of: String,
     /// The target that was chosen; `None` when the key was absent and the route therefore did not match.
     pub target: Option<String>,
-    /// The key's text; `None` when chance decided or the key was absent.
+    /// The key's text; `None` when chance decided, as it does for the default and for clusters when the key is
+    /// absent, or when the route did not match for want of a key.
     pub key: Option<String>,
-    /// The key's bucket, from 0 to 999,999 in steps of 0.0001 percent: what `percent` of it would be. `None`
-    /// when the key was absent.
+    /// The bucket of the key, or of the chance that decided in its place, from 0 to 999,999 in steps of 0.0001
+    /// percent: what `percent` of the key would be. `None` when the route did not match for want of a key.
     pub bucket: Option<u32>,
 }
 
