@@ -2036,7 +2036,7 @@ fn the_last_statement_is_not_blamed_for_a_missing_default() {
 #[test]
 fn a_name_cannot_speak_to_a_terminal() {
     let rule = "route \"a\\u{1b}[2J\\nb\": true => gray\n";
-    assert_snapshot!(rules(&format!("{rule}{rule}default => prod")), @r#"
+    assert_snapshot!(rules(format!("{rule}{rule}default => prod")), @r#"
     error: a second route `a [2J b`
      --> rules:2:7
       |
