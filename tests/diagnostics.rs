@@ -1465,6 +1465,52 @@ fn never_reached_superset() {
     "#);
 }
 
+// A client can send all of these, so nothing may follow from them: no other rule is out of reach.
+#[test]
+fn what_only_an_odd_client_sends_is_warned_of_and_proves_nothing() {
+    for odd in [
+        r#"method != "get""#,
+        r#"scheme != "HTTP""#,
+        r#"host != "a.example.""#,
+        r#"!(host under ".example.com")"#,
+        r#"!(cookie(a) == " x")"#,
+        r#"!(raw_query starts_with "?")"#,
+    ] {
+        let text = format!("route a: {odd} => gray\nroute b: is_staff => gray\ndefault => prod");
+        let found: Vec<_> = rules(&text).iter().map(|lint| lint.code().as_str()).collect();
+        assert_eq!(found, ["never-equal"], "{odd}");
+    }
+    let odd = http::Request::builder()
+        .method("get")
+        .uri("/a??b")
+        .header("host", "a.example..")
+        .header("cookie", "a=\" x\"")
+        .body(())
+        .unwrap();
+    for true_of_it in [
+        r#"method == "get""#,
+        r#"host == "a.example.""#,
+        r#"cookie(a) == " x""#,
+        r#"raw_query starts_with "?""#,
+    ] {
+        assert!(Condition::new(true_of_it).unwrap().matches(&odd), "{true_of_it}");
+    }
+}
+
+// `/v2/` is under `/v2//`, and nothing below it is.
+#[test]
+fn an_end_that_means_nothing_makes_no_route_wider() {
+    for (first, second) in [
+        (r#"path under "/v2//""#, r#"path under "/v2/""#),
+        (r#"host under "example.com..""#, r#"host under "example.com.""#),
+    ] {
+        let text = format!("route a: {first} => gray\nroute b: {second} => gray\ndefault => prod");
+        assert!(rules(&text).iter().all(|lint| lint.code().as_str() != "never-reached"), "{first}");
+    }
+    let text = "route a: path under \"/v2\" => gray\nroute b: path under \"/v2/x/\" => gray\ndefault => prod";
+    assert_eq!(rules(text).iter().filter(|lint| lint.code().as_str() == "never-reached").count(), 1);
+}
+
 #[test]
 fn unused_list() {
     assert_snapshot!(rules("list old = [\"1\"]\n\
@@ -1984,6 +2030,27 @@ fn the_last_statement_is_not_blamed_for_a_missing_default() {
       |
     1 |
       | ^ add `default => CLUSTER`: where requests go that no route takes
+    "#);
+}
+
+#[test]
+fn a_name_cannot_speak_to_a_terminal() {
+    let rule = "route \"a\\u{1b}[2J\\nb\": true => gray\n";
+    assert_snapshot!(rules(format!("{rule}{rule}default => prod")), @r#"
+    error: a second route `a [2J b`
+     --> rules:2:7
+      |
+    2 | route "a\u{1b}[2J\nb": true => gray
+      |       ^^^^^^^^^^^^^^^ choose another name
+      = note: the first stands at 1:7
+    "#);
+    let piece = Statements::new().route("a\n\u{202e}b", "hots == \"x\"", "gray").default("prod");
+    assert_snapshot!(rules(piece), @r#"
+    error: unknown field `hots`
+     --> route a  b, condition:1:1
+      |
+    1 | hots == "x"
+      | ^^^^ did you mean `host`?
     "#);
 }
 

@@ -198,13 +198,17 @@ mod shop {
                     "ip in office  -- 127.0.0.1",
                     "path under \"/checkout\"  -- \"/\"",
                     "route sale (paused: not looked at)",
-                    "split of prod: prod_b, key \"1001\"",
+                    "split of prod: prod_b 50 of 100, by key \"1001\"",
                 ],
             );
             let why = shop.ask("/_why/checkout/pay?step=2", &[HOST, UID]).await?;
             shows(
                 &why,
-                &["prod_b by route checkout", "\"/checkout/pay\"", "split of checkout: prod 95 of 100, by key \"1001\""],
+                &[
+                    "prod_b by route checkout",
+                    "\"/checkout/pay\"",
+                    "split of checkout: prod 95 of 100, by key \"1001\"",
+                ],
             );
             let why = shop.ask("/_why/", &[("x-canary", "always")]).await?;
             shows(&why, &["gray by route testers"]);

@@ -14,7 +14,8 @@ pub(crate) struct Program {
     pub(super) tests: Box<[Test]>,
     pub(super) slots: Box<[Slot]>,
     pub(super) hits: Box<[Hit]>,
-    /// Of logical clusters first, then of hits, the default last. Empty for a condition that stands alone.
+    /// Of logical clusters first, then of hits, the default last; never empty. A condition that stands alone has the
+    /// one that its hit points at.
     pub(super) outcomes: Box<[Outcome]>,
     pub(super) memos: u32,
     pub(super) cells: u32,

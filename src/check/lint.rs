@@ -104,7 +104,7 @@ fn ordinal<'v>(value: &'v Value<'_>) -> Option<Ordinal<'v>> {
 
 // === literals ===
 
-/// Why no request has this value, and what to write instead.
+/// Why no request that anybody means has this value, and what to write instead.
 pub(super) fn impossible(expr: &Expr, value: &Value<'_>) -> Option<(String, Option<String>)> {
     match (expr, value) {
         (Expr::Len(_), Value::Int(..=-1)) => Some(("a length is never negative".into(), None)),
@@ -231,7 +231,7 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
             Some(("a cookie's value has no `;`".into(), None))
         }
         Expr::Field(Field::Cookie(_)) if whole == Whole::Yes && text.trim_ascii() != text => say(
-            "a cookie's value has no white space around it",
+            "a cookie's value has no white space around it, but in quotes",
             Some(String::from_utf8_lossy(text.trim_ascii()).into_owned()),
         ),
         Expr::Field(Field::Header(_) | Field::Cookie(_))
@@ -292,13 +292,13 @@ fn never_satisfied(test: &Test) -> bool {
         Predicate::In(Set::Members(_, members)) => {
             members.is_empty()
                 || (members.len() <= PARTS
-                    && members.iter().all(|(from, to)| from == to && impossible(&test.expr, from).is_some()))
+                    && members.iter().all(|(from, to)| from == to && never_equal(&test.expr, from)))
         }
         Predicate::In(Set::Supplied(_))
         | Predicate::IsTrue
         | Predicate::CompareTo(..)
         | Predicate::Matches(_) => false,
-        Predicate::Compare(Order::Equal, value) => impossible(&test.expr, value).is_some(),
+        Predicate::Compare(Order::Equal, value) => never_equal(&test.expr, value),
         Predicate::Compare(order, value) => {
             let (least, most) = bounds(&test.expr);
             let Some(value) = number(value) else { return false };
@@ -310,7 +310,30 @@ fn never_satisfied(test: &Test) -> bool {
                 Order::Equal => false,
             }
         }
-        part => impossible_part(&test.expr, part).is_some(),
+        part @ (Predicate::StartsWith(text)
+        | Predicate::EndsWith(text)
+        | Predicate::Contains(text)
+        | Predicate::PathUnder(text)
+        | Predicate::HostUnder(text)) => {
+            impossible_part(&test.expr, part).is_some() && !possible_on_purpose(&test.expr, text)
+        }
+    }
+}
+
+/// Whether no request at all has this value.
+fn never_equal(expr: &Expr, value: &Value<'_>) -> bool {
+    let on_purpose = matches!(value, Value::String(text) if possible_on_purpose(expr, text));
+    impossible(expr, value).is_some() && !on_purpose
+}
+
+/// Whether a client that means to can send what [`impossible`] warns of: a method in lower case, two dots behind a
+/// host, blanks in the quotes of a cookie. The author surely did not mean it, but nothing follows from it.
+fn possible_on_purpose(expr: &Expr, text: &[u8]) -> bool {
+    match expr {
+        Expr::Field(Field::Method | Field::Scheme | Field::RawQuery) => true,
+        Expr::Field(Field::Host) => text.starts_with(b".") || text.ends_with(b"."),
+        Expr::Field(Field::Cookie(_)) => text.trim_ascii() != text,
+        _ => false,
     }
 }
 
@@ -504,8 +527,13 @@ fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -
             Predicate::StartsWith(a) | Predicate::EndsWith(a) | Predicate::Contains(a),
             Predicate::Contains(b),
         ) => memchr::memmem::find(a, b).is_some(),
-        (Predicate::PathUnder(a), Predicate::PathUnder(b)) => crate::schema::http::path_under(a, b),
-        (Predicate::HostUnder(a), Predicate::HostUnder(b)) => crate::schema::http::host_under(a, b),
+        // The end that means nothing goes first: `/v2/` itself is under `/v2//`, and what is below it is not.
+        (Predicate::PathUnder(a), Predicate::PathUnder(b)) => {
+            crate::schema::http::path_under(a.strip_suffix(b"/").unwrap_or(a), b)
+        }
+        (Predicate::HostUnder(a), Predicate::HostUnder(b)) => {
+            crate::schema::http::host_under(a.strip_suffix(b".").unwrap_or(a), b)
+        }
         _ => false,
     }
 }

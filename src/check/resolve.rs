@@ -519,7 +519,7 @@ impl<'a> Resolver<'a> {
         }
         let set_value = match &set.node {
             ast::Set::Named(name) => self.named_list(name, set.span, ty),
-            ast::Set::Literal(members) => ty.and_then(|ty| self.members(members, ty, left)),
+            ast::Set::Literal(members) => ty.and_then(|ty| self.members(members, ty)),
         };
         let (expr, set_value) = expr.zip(set_value)?;
         if let ast::Set::Literal(members) = &set.node {
@@ -1092,7 +1092,7 @@ impl<'a> Resolver<'a> {
             Some(natural) => natural == ty,
         };
         let set = if fits {
-            self.members(&list.members, ty, list.name.span)
+            self.members(&list.members, ty)
         } else {
             self.wrong_list(name, span, natural.unwrap_or(ty), ty);
             None
@@ -1117,7 +1117,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Members as ranges of type `ty`, all of them checked.
-    fn members(&mut self, members: &[Member], ty: Type, _for: Span) -> Option<Set> {
+    fn members(&mut self, members: &[Member], ty: Type) -> Option<Set> {
         let before = self.problems.errors();
         let mut ranges = Vec::with_capacity(members.len());
         for member in members {
@@ -1152,7 +1152,7 @@ impl<'a> Resolver<'a> {
             if ty == Type::String && list.members.iter().any(quoted_range) {
                 continue;
             }
-            let _ = self.members(&list.members, ty, list.name.span);
+            let _ = self.members(&list.members, ty);
         }
     }
 

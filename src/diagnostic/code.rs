@@ -52,7 +52,7 @@ pub enum Code {
     UnusedList,
     /// A member adds nothing to its list.
     DuplicateMember,
-    /// No request can have this value.
+    /// No request can have this value, or none that is meant: a client may send the method `get`.
     NeverEqual,
 }
 

@@ -1,6 +1,6 @@
 //! Problems with their places, ready to be shown.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::source::{Lines, Place};
 use super::{Code, Problem, Problems, Severity, Source, Span};
@@ -87,18 +87,19 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { name, line, column, .. } = &self.place;
+        let (message, name) = (Visible(&self.message), Visible(name));
         let gutter = line.to_string().len();
-        writeln!(f, "{}: {}", self.severity(), self.message)?;
+        writeln!(f, "{}: {message}", self.severity())?;
         writeln!(f, "{:gutter$}--> {name}:{line}:{column}", "")?;
         writeln!(f, "{:gutter$} |", "")?;
         writeln!(f, "{}", format!("{line} | {}", self.excerpt).trim_end())?;
         let (before, width) = self.caret;
         let carets = "^".repeat(width);
-        let label = self.label.as_deref().unwrap_or("");
+        let label = Visible(self.label.as_deref().unwrap_or(""));
         write!(f, "{}", format!("{:gutter$} | {:before$}{carets} {label}", "", "").trim_end())?;
         for (kind, text) in [("note", &self.note), ("help", &self.help)] {
             if let Some(text) = text {
-                write!(f, "\n{:gutter$} = {kind}: {text}", "")?;
+                write!(f, "\n{:gutter$} = {kind}: {}", "", Visible(text))?;
             }
         }
         Ok(())
@@ -178,6 +179,15 @@ impl fmt::Debug for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+/// Text of one line: a name may hold a line end, or what turns the line, and must not speak to a terminal.
+struct Visible<'a>(&'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| f.write_char(if unseen(c) { ' ' } else { c }))
+    }
+}
 
 /// Control characters, and those that turn the direction of writing or cannot be seen.
 pub(crate) fn unseen(c: char) -> bool {

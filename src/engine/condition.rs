@@ -45,7 +45,7 @@ impl Condition {
     ///
     /// When the text is not a sound condition.
     pub fn new(text: &str) -> Result<Self, Diagnostics> {
-        let compiled = pipeline::run_condition(text, "", &Schema::default(), &Limits::default(), false)?;
+        let compiled = pipeline::run_condition(text, "", &Schema::default(), &Limits::default())?;
         Ok(Condition {
             inner: Arc::new(Inner { compiled, schema: Schema::default(), text: text.to_owned() }),
         })
@@ -59,8 +59,7 @@ impl Condition {
     /// When a name in the schema cannot be used, or the text is not a sound condition.
     pub fn compile(name: &str, text: &str, schema: &Schema, limits: &Limits) -> Result<Self, BuildError> {
         validate(schema).map_err(BuildError::Schema)?;
-        let compiled =
-            pipeline::run_condition(text, name, schema, limits, false).map_err(BuildError::Rules)?;
+        let compiled = pipeline::run_condition(text, name, schema, limits).map_err(BuildError::Rules)?;
         Ok(Condition { inner: Arc::new(Inner { compiled, schema: schema.clone(), text: text.to_owned() }) })
     }
 

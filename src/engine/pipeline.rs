@@ -85,13 +85,12 @@ fn finish(
     Ok(Compiled { spans: text.clone(), text, typed, program, lints })
 }
 
-/// Runs the pipeline for a condition that stands alone.
+/// Runs the pipeline for a condition that stands alone. Its lints are for the caller to judge.
 pub(super) fn run_condition(
     text: &str,
     salt: &str,
     schema: &Schema,
     limits: &Limits,
-    strict: bool,
 ) -> Result<CompiledCondition, Diagnostics> {
     let source = Source::named("condition");
     let mut problems = Problems::new(limits.diagnostics);
@@ -109,9 +108,6 @@ pub(super) fn run_condition(
         _ => return Err(Diagnostics::new(problems, &source, text)),
     };
     let lints = Diagnostics::new(problems, &source, text);
-    if strict && !lints.is_empty() {
-        return Err(lints);
-    }
     Ok(CompiledCondition { typed, program, lints })
 }
 

@@ -71,13 +71,16 @@ pub struct Dealt {
     pub of: String,
     /// The target that was chosen; `None` when the key was absent and the route therefore did not match.
     pub target: Option<String>,
-    /// The target's weight and the sum of all, in steps of 0.0001; `None` when the key was absent.
+    /// The target's weight and the sum of all, in steps of 0.0001; `None` when the route did not match for want
+    /// of a key.
     pub weight: Option<(u64, u64)>,
-    /// The key's text; `None` when chance decided or the key was absent.
+    /// The key's text; `None` when chance decided, as it does for the default and for clusters when the key is
+    /// absent, or when the route did not match for want of a key.
     pub key: Option<String>,
-    /// The bucket, from 0 to 999,999 in steps of 0.0001 percent: what `percent` of the key would be with this
-    /// salt. It identifies the dealing and does not decide it: which cluster a bucket goes to depends on all
-    /// names and weights. `None` when the key was absent.
+    /// The bucket of the key, or of the chance that decided in its place, from 0 to 999,999 in steps of 0.0001
+    /// percent: what `percent` of the key would be with this salt. It identifies the dealing and does not decide
+    /// it: which cluster it goes to depends on all names and weights. `None` when the route did not match for
+    /// want of a key.
     pub bucket: Option<u32>,
 }
 

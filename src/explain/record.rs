@@ -125,7 +125,7 @@ fn readable(text: &[u8]) -> String {
     format!("{body}{dots}")
 }
 
-/// A piece of rule text with each run of blanks outside strings as one.
+/// A piece of rule text on one line, however many it stood on: then each run of blanks is one.
 fn one_line(text: &str) -> String {
     let line = if text.contains('\n') {
         text.split_whitespace().collect::<Vec<_>>().join(" ")

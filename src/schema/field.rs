@@ -176,7 +176,11 @@ fn raw_path(head: RequestHead<'_>) -> Option<&[u8]> {
 impl<'r> Values<'_, 'r> {
     /// Adds a value. One of another type than the field was registered with is left out.
     pub fn push(&mut self, value: impl Into<Value<'r>>) {
-        let value = value.into();
+        let value = match value.into() {
+            // `Value::Ip` can be written without `From`, which makes IPv4-mapped addresses IPv4.
+            Value::Ip(ip) => Value::ip(ip),
+            value => value,
+        };
         if value.ty() == self.ty {
             self.arena.push(value);
         }
@@ -237,5 +241,19 @@ impl fmt::Display for Field {
             Field::Custom(custom, None) => f.write_str(&custom.0.name),
             Field::Custom(custom, Some(argument)) => keyed(f, &custom.0.name, argument.as_bytes()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_the_application_is_canonical_and_of_the_fields_type() {
+        let mut arena = Arena::new();
+        let mut values = Values { ty: Type::Ip, arena: &mut arena };
+        values.push(Value::Ip("::ffff:192.0.2.1".parse().unwrap()));
+        values.push(1);
+        assert_eq!(arena.into_vec(), [Value::Ip("192.0.2.1".parse().unwrap())]);
     }
 }

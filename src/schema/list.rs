@@ -191,9 +191,10 @@ impl List {
     fn ip_ranges(members: impl IntoIterator<Item = (IpAddr, IpAddr)>) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (from, to) in members {
-            match (from.to_canonical(), to.to_canonical()) {
-                (IpAddr::V4(from), IpAddr::V4(to)) => v4.push((u32::from(from), u32::from(to))),
-                (IpAddr::V6(from), IpAddr::V6(to)) => v6.push((u128::from(from), u128::from(to))),
+            match (from.to_canonical(), to.to_canonical(), from, to) {
+                (IpAddr::V4(from), IpAddr::V4(to), ..) => v4.push((u32::from(from), u32::from(to))),
+                // As they are: `::/80` ends with an address that is IPv4-mapped, and is IPv6 all the same.
+                (_, _, IpAddr::V6(from), IpAddr::V6(to)) => v6.push((u128::from(from), u128::from(to))),
                 // No range holds addresses of both families.
                 _ => {}
             }
@@ -265,6 +266,9 @@ mod tests {
             holds("10.1.2.3") && holds("::ffff:10.1.2.3") && holds("192.168.255.255") && holds("2001:db8::1")
         );
         assert!(!holds("11.0.0.0") && !holds("2001:db9::") && !holds("192.169.0.0"));
+        let list = List::networks(["::/80", "::8000:0:0/81"]).unwrap();
+        assert!(list.contains(&Value::ip("::1".parse().unwrap())));
+        assert!(!list.contains(&Value::ip("::ffff:192.0.2.1".parse().unwrap())));
         let bad = List::networks(["10.0.0.1/8"]).unwrap_err();
         assert_eq!(bad.to_string(), "`10.0.0.1/8` is not a network or an address");
     }

@@ -67,13 +67,15 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
         match parsed {
             Some((node, end)) => {
                 let gap = text.get(gap_start..at).unwrap_or("");
-                let (mut above, blank_before) = comments_above(gap, gap_start == 0 || file.items.is_empty());
+                let (mut above, mut blank_before) =
+                    comments_above(gap, gap_start == 0 || file.items.is_empty());
                 if let Some(node) = node {
                     let span = Span::new(at, end);
                     for inside in scan::comments(span.of(text)) {
                         above.push(Comment {
                             text: comment_text(inside.of(span.of(text))),
-                            blank_before: false,
+                            // It is printed above the statement and stays with it: the blank line goes first.
+                            blank_before: std::mem::take(&mut blank_before),
                         });
                     }
                     let (beside, after) = comment_beside(text, end);
@@ -950,5 +952,25 @@ default => prod
         default => prod
         "##);
         assert_eq!(read(&text).unwrap(), file);
+    }
+
+    #[test]
+    fn a_comment_within_a_statement_stays_with_it() {
+        let text =
+            "default => a\n\nroute x: # why\n  host == \"x\" => b\n\n# up\n\nroute y: # in\n true => a\n";
+        let file = read(text).unwrap();
+        let printed = crate::syntax::print::print(&file);
+        insta::assert_snapshot!(printed, @r##"
+        default => a
+
+        # why
+        route x: host == "x" => b
+
+        # up
+
+        # in
+        route y: true => a
+        "##);
+        assert_eq!(read(&printed).unwrap(), file);
     }
 }

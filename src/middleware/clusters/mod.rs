@@ -39,7 +39,7 @@ use crate::engine::{Decision, Engine};
 /// only name declared clusters: others are diagnostics of [`Engine::replace`], and the old rules go on. So a
 /// cluster without a service is found when services and engine are joined or when rules are replaced, and no
 /// request is ever without a service. Services are for declared clusters; one that the rules make of others
-/// (`cluster prod: …`) has none.
+/// (`cluster prod = …`) has none.
 ///
 /// # Readiness
 ///
