@@ -911,3 +911,39 @@ fn values_against_values_are_compared_within_bounds() {
         assert!(start.elapsed() < most, "{} took {:?}", condition.text(), start.elapsed());
     }
 }
+
+#[test]
+fn rows_in_rows_are_compared_within_bounds() {
+    // Whether one such route covers another takes 64^4 steps, and there is a square of pairs.
+    let tests = |count: usize, test: &dyn Fn(usize) -> String, operator: &str, last: &str| {
+        let mut row: Vec<_> = (0..count).map(test).collect();
+        row.push(last.to_owned());
+        format!("({})", row.join(operator))
+    };
+    let mut text = String::new();
+    for k in 0..12 {
+        let row =
+            |i: usize| tests(63, &|j| format!("port=={}", 1000 + i * 64 + j + k * 5_000), "||", "port<20");
+        text += &format!("route w{k}:{}=>gray\n", (0..64).map(row).collect::<Vec<_>>().join("&&"));
+    }
+    for k in 0..12 {
+        let last = |i: usize| if i < 63 { "port<20".to_owned() } else { format!("port>{k}") };
+        let row =
+            |i: usize| tests(63, &|j| format!("port!={}", 1000 + i * 64 + j + k * 5_000), "&&", &last(i));
+        text += &format!("route n{k}:{}=>gray\n", (0..64).map(row).collect::<Vec<_>>().join("||"));
+    }
+    decides("rows in rows", format!("{text}default => prod"), "prod");
+}
+
+#[test]
+fn long_literals_are_searched_within_bounds() {
+    // Each literal is a value that each of the routes before it may take: the product of both is searched.
+    let mut text = String::new();
+    for i in 0..sized(20_000) {
+        text += &format!("route r{i}:raw_query contains \"aaaaaaaaaaaab{i}\"=>gray\n");
+    }
+    for i in 0..45 {
+        text += &format!("route l{i}:raw_query==\"{}{i}\"=>gray\n", "a".repeat(sized(65_536)));
+    }
+    decides("long literals", format!("{text}default => prod"), "prod");
+}
