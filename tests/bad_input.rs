@@ -947,3 +947,13 @@ fn long_literals_are_searched_within_bounds() {
     }
     decides("long literals", format!("{text}default => prod"), "prod");
 }
+
+#[test]
+fn a_line_may_end_behind_any_word() {
+    let text = "list l = [\"a.test\"] paused route a: host == \"a.test\" => gray \
+                shadow route b: not ( host in l ) => gray route c: host not in l => gray \
+                cluster c = gray 1 , prod 2 by cookie ( uid ) ?? ip salt \"x\" default => prod";
+    for blank in ["\n", "\r\n", " # x\n", "\n\n\t"] {
+        decides(blank, text.replace(' ', blank), "prod");
+    }
+}
