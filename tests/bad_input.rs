@@ -957,3 +957,17 @@ fn a_line_may_end_behind_any_word() {
         decides(blank, text.replace(' ', blank), "prod");
     }
 }
+
+#[test]
+fn the_same_mistakes_have_the_same_messages() {
+    let lists: String = (1..9).map(|i| format!("list abc{i} = [\"x\"]\ncluster k{i} = gray\n")).collect();
+    let text = format!(
+        "{lists}route a: host in abc => gray\nroute b: host in zzzzzzzzz => gray\nroute c: true => kk\ndefault => prod"
+    );
+    let say = || Engine::builder().schema(clusters()).build(&text).unwrap_err().to_string();
+    let first = say();
+    assert!(first.contains("did you mean `abc1`?") && first.contains("did you mean `k1`?"), "{first}");
+    for _ in 0..20 {
+        assert_eq!(say(), first);
+    }
+}
