@@ -971,3 +971,36 @@ fn the_same_mistakes_have_the_same_messages() {
         assert_eq!(say(), first);
     }
 }
+
+#[test]
+fn names_cannot_speak_to_a_terminal() {
+    const NAME: &str = r#""a\u{1b}[31m\n\u{202e}""#;
+    let clean = |shown: &str, lines: usize| {
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
+        assert_eq!(shown.lines().count(), lines, "{shown}");
+    };
+    let said = |text: &str| match Engine::builder().schema(clusters()).build(text) {
+        Ok(engine) => engine.rules().lints().to_string(),
+        Err(error) => error.to_string(),
+    };
+    for (text, lines) in [
+        ("route N: port == 1 => gray\nroute N: port == 2 => gray\ndefault => prod", 6),
+        ("route N: port == 1 => gray\nroute b: port == 1 => gray\ndefault => prod", 7),
+        ("list N = []\ndefault => prod", 5),
+        ("cluster N = N\ndefault => prod", 5),
+        ("route a: host under N => gray\ndefault => prod", 5),
+    ] {
+        let name = if text.contains("under") { NAME.replace("\"a", "\".a") } else { NAME.to_owned() };
+        clean(&said(&text.replace('N', &name)), lines);
+    }
+    let rules = Statements::new().route("a\u{1b}\n", "hst == \"a\"", "gray").default("prod");
+    clean(&Engine::builder().schema(clusters()).build(rules).unwrap_err().to_string(), 5);
+    let text = format!(
+        "cluster {NAME} = gray 1, prod 1 by host\nroute {NAME}: host == \"a\u{1b}\" => gray\nshadow route s: true => {NAME}\ndefault => {NAME}"
+    );
+    let engine = Engine::builder().schema(clusters()).build(&text).unwrap();
+    let request = Request::get("/").body(()).unwrap();
+    let _ = engine.decide_at(&request, MOMENT);
+    clean(&engine.explain_at(&request, MOMENT).to_string(), 6);
+    clean(&engine.counters().to_string(), 7);
+}

@@ -1,5 +1,6 @@
 //! Problems with their places, ready to be shown.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::source::{Lines, Place};
@@ -89,7 +90,7 @@ impl fmt::Display for Diagnostic {
         let Place { name, line, column, .. } = &self.place;
         let gutter = line.to_string().len();
         writeln!(f, "{}: {}", self.severity(), self.message)?;
-        writeln!(f, "{:gutter$}--> {name}:{line}:{column}", "")?;
+        writeln!(f, "{:gutter$}--> {}:{line}:{column}", "", visible(name))?;
         writeln!(f, "{:gutter$} |", "")?;
         writeln!(f, "{}", format!("{line} | {}", self.excerpt).trim_end())?;
         let (before, width) = self.caret;
@@ -185,6 +186,18 @@ pub(crate) fn unseen(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// A text for one line of a terminal: what cannot be seen, or would turn the line, is escaped as in a string.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(unseen) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if unseen(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
 // === places ===
 
 fn locate(problem: Problem, source: &Source, text: &str, lines: &Lines) -> Diagnostic {
@@ -198,7 +211,10 @@ fn locate(problem: Problem, source: &Source, text: &str, lines: &Lines) -> Diagn
             format!("{what} at {}:{}:{}", there.name, there.line, there.column)
         }
     });
+    // Names come from the text or from the application, and may hold anything.
+    let seen = |text: String| visible(&text).into_owned();
     let Problem { code, span, message, label, help, .. } = problem;
+    let (message, label, help, note) = (seen(message), label.map(seen), help.map(seen), note.map(seen));
     Diagnostic { code, span, message, label, help, note, place, excerpt, caret }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::check::typed::State;
+use crate::diagnostic::visible;
 use crate::schema::{Type, decimal4};
 
 /// Why a request goes where it goes.
@@ -82,9 +83,9 @@ pub struct Dealt {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by ", self.cluster)?;
+        write!(f, "{} by ", visible(&self.cluster))?;
         match &self.rule {
-            Some(rule) => write!(f, "route {rule}")?,
+            Some(rule) => write!(f, "route {}", visible(rule))?,
             None => f.write_str("default")?,
         }
         writeln!(f, ", revision {}", self.revision)?;
@@ -113,7 +114,7 @@ impl fmt::Display for Step {
             Some(false) => ": no",
             None => "",
         };
-        writeln!(f, "  route {}{verdict}{state}", self.rule)?;
+        writeln!(f, "  route {}{verdict}{state}", visible(&self.rule))?;
         for look in &self.looked_at {
             writeln!(f, "    {look}")?;
         }
@@ -127,7 +128,7 @@ impl fmt::Display for Step {
 impl fmt::Display for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.verdict { "yes" } else { "no" };
-        write!(f, "{verdict:<4} {}", self.condition)?;
+        write!(f, "{verdict:<4} {}", visible(&self.condition))?;
         match self.seen.as_slice() {
             [] => f.write_str("  -- absent"),
             seen if self.ty == Type::String => {
@@ -141,10 +142,11 @@ impl fmt::Display for Look {
 
 impl fmt::Display for Dealt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = visible(&self.of);
         let Some(target) = &self.target else {
-            return write!(f, "split of {}: no key in the request, so the next rule is tried", self.of);
+            return write!(f, "split of {of}: no key in the request, so the next rule is tried");
         };
-        write!(f, "split of {}: {target}", self.of)?;
+        write!(f, "split of {of}: {}", visible(target))?;
         let bucket = decimal4(u64::from(self.bucket.unwrap_or(0)));
         match &self.key {
             Some(key) => write!(f, ", key \"{}\" in bucket {bucket}", escaped(key)),
