@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, Method, Request, Uri};
 use pointsman::engine::Moment;
-use pointsman::schema::{ClientAddr, PeerAddr, Schema, Trusted};
+use pointsman::schema::{ClientAddr, PeerAddr, RequestHead, Schema, Trusted, Type, Value, Values};
 use pointsman::{BuildError, Condition, Diagnostics, Engine, Limits, Statements};
 
 /// Room for a debug build on a busy machine; what grows with the square of its input takes minutes.
@@ -1003,4 +1003,16 @@ fn names_cannot_speak_to_a_terminal() {
     let _ = engine.decide_at(&request, MOMENT);
     clean(&engine.explain_at(&request, MOMENT).to_string(), 6);
     clean(&engine.counters().to_string(), 7);
+}
+
+#[test]
+fn a_mapped_address_of_an_application_is_ipv4() {
+    let field = |_: RequestHead<'_>, values: &mut Values<'_, '_>| {
+        values.push(Value::Ip("::ffff:10.0.0.1".parse().unwrap()));
+    };
+    let schema = Schema::new().field("seen", Type::Ip, field);
+    for text in ["seen in [10.0.0.0/8]", "seen == 10.0.0.1", "!(seen in [::/0])"] {
+        let condition = Condition::compile("", text, &schema, &Limits::default()).unwrap();
+        assert!(condition.matches(&Request::get("/").body(()).unwrap()), "{text}");
+    }
 }

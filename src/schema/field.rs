@@ -174,9 +174,13 @@ fn raw_path(head: RequestHead<'_>) -> Option<&[u8]> {
 // === impl Values ===
 
 impl<'r> Values<'_, 'r> {
-    /// Adds a value. One of another type than the field was registered with is left out.
+    /// Adds a value. One of another type than the field was registered with is left out; an IPv4-mapped IPv6
+    /// address becomes IPv4.
     pub fn push(&mut self, value: impl Into<Value<'r>>) {
-        let value = value.into();
+        let value = match value.into() {
+            Value::Ip(ip) => Value::ip(ip),
+            value => value,
+        };
         if value.ty() == self.ty {
             self.arena.push(value);
         }
