@@ -1016,3 +1016,15 @@ fn a_mapped_address_of_an_application_is_ipv4() {
         assert!(condition.matches(&Request::get("/").body(()).unwrap()), "{text}");
     }
 }
+
+#[test]
+fn a_network_that_ends_among_mapped_addresses_keeps_its_others() {
+    let condition = Condition::new("ip in [::fffe:0:0/95]").unwrap();
+    for (peer, verdict) in [("[::fffe:0:1]:1", true), ("[::ffff:1.2.3.4]:1", false), ("[::1:0:0:0]:1", false)]
+    {
+        let mut request = Request::get("/").body(()).unwrap();
+        request.extensions_mut().insert(PeerAddr(peer.parse().unwrap()));
+        assert_eq!(condition.matches(&request), verdict, "{peer}");
+        assert_eq!(condition.reference_at(&request, SystemTime::UNIX_EPOCH), verdict, "{peer}");
+    }
+}

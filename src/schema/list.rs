@@ -194,8 +194,15 @@ impl List {
             match (from.to_canonical(), to.to_canonical()) {
                 (IpAddr::V4(from), IpAddr::V4(to)) => v4.push((u32::from(from), u32::from(to))),
                 (IpAddr::V6(from), IpAddr::V6(to)) => v6.push((u128::from(from), u128::from(to))),
+                // One that ends among the IPv4-mapped addresses, as `::fffe:0:0/95` does: those are IPv4, and no
+                // IPv6 address is one of them.
+                (IpAddr::V6(from), IpAddr::V4(_)) => {
+                    if let IpAddr::V6(to) = to {
+                        v6.push((u128::from(from), u128::from(to)));
+                    }
+                }
                 // No range holds addresses of both families.
-                _ => {}
+                (IpAddr::V4(_), IpAddr::V6(_)) => {}
             }
         }
         List::new(Members::Ips { v4: Ranges::new(v4), v6: Ranges::new(v6) })
