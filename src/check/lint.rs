@@ -11,9 +11,11 @@ use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::schema::{Field, Value, canonical_path};
 use crate::syntax::ast::Member;
 
-/// How many pairs of routes, and members of their lists, are compared for one route covering another, besides
-/// those whose conditions are equal. Beyond this a rule set is too long to find them all in a moment.
+/// How many parts of conditions, and members of their lists, are compared for one route covering another, besides
+/// routes whose conditions are equal. Beyond this a rule set is too long to find them all in a moment.
 const PAIRS: usize = 1_000_000;
+/// How many bytes of a literal are searched at the price of one comparison.
+const SEARCHED: usize = 64;
 /// A member of a list: both ends included.
 type Range = (Value<'static>, Value<'static>);
 /// How many parts of one condition are compared with each other.
@@ -427,10 +429,10 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
         let covering = always.or_else(|| equal.get(&route.condition).copied()).or_else(|| {
             // Once the budget is spent, none is looked at.
             let first = if budget > 0 { earlier.as_slice() } else { &[] };
-            first.iter().copied().find(|first| {
-                budget = budget.saturating_sub(1);
-                budget > 0 && implies(&route.condition, &first.condition, 4, &mut budget)
-            })
+            first
+                .iter()
+                .copied()
+                .find(|first| budget > 0 && implies(&route.condition, &first.condition, 4, &mut budget))
         });
         // One that is never true has been told so already; a paused one is not reached anyway.
         if let Some(first) = covering
@@ -462,6 +464,11 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
 
 /// Whether `wide` is surely true wherever `narrow` is. `depth` bounds the work on nested rows.
 fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
+    // Rows in rows multiply: each step is paid for, and not only each pair of routes.
+    *budget = budget.saturating_sub(1);
+    if *budget == 0 {
+        return false;
+    }
     if narrow == wide {
         return true;
     }
@@ -499,7 +506,9 @@ fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usiz
 fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -> bool {
     match (narrow, wide) {
         (a, b) if a == b => true,
-        (Predicate::Compare(Order::Equal, value), wide) => satisfies(value, wide),
+        (Predicate::Compare(Order::Equal, value), wide) => {
+            affordable(value, budget) && satisfies(value, wide)
+        }
         (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Members(_, wide))) => {
             *budget = budget.saturating_sub(narrow.len() + wide.len());
             *budget > 0 && members_within(narrow, wide)
@@ -510,7 +519,10 @@ fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -
             *budget > 0 && narrow.iter().all(|(from, to)| from == to && wide.contains(from))
         }
         (Predicate::In(Set::Members(_, members)), wide) => {
-            members.len() <= PARTS && members.iter().all(|(from, to)| from == to && satisfies(from, wide))
+            members.len() <= PARTS
+                && members
+                    .iter()
+                    .all(|(from, to)| from == to && affordable(from, budget) && satisfies(from, wide))
         }
         (Predicate::Compare(a, x), Predicate::Compare(b, y)) => {
             let Some((x, y)) = ordinal(x).zip(ordinal(y)) else {
@@ -536,6 +548,13 @@ fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -
         }
         _ => false,
     }
+}
+
+/// Whether there is still budget to search a value; takes it.
+fn affordable(value: &Value<'_>, budget: &mut usize) -> bool {
+    let length = if let Value::String(text) = value { text.len() } else { 0 };
+    *budget = budget.saturating_sub(length / SEARCHED);
+    *budget > 0
 }
 
 /// Whether every member of one list is in the other.

@@ -3,7 +3,7 @@
 //! Every function goes on after a mistake as far as it can, so that one look gives all of them; what could not
 //! be resolved is `None`, and the problem is in `problems`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::coerce::{self, with_article};
 use super::lint;
@@ -54,8 +54,9 @@ struct Resolver<'a> {
     names: &'a Names<'a>,
     limits: &'a Limits,
     problems: &'a mut Problems,
-    lists: HashMap<&'a str, NamedList<'a>>,
-    logical: HashMap<&'a str, u32>,
+    // In order: the names that a problem mentions must not change from run to run.
+    lists: BTreeMap<&'a str, NamedList<'a>>,
+    logical: BTreeMap<&'a str, u32>,
     /// Names that a statement with a mistake would have given.
     broken: HashSet<&'a str>,
     patterns: HashMap<String, Option<Pattern>>,
@@ -89,8 +90,8 @@ impl<'a> Resolver<'a> {
             names,
             limits,
             problems,
-            lists: HashMap::new(),
-            logical: HashMap::new(),
+            lists: BTreeMap::new(),
+            logical: BTreeMap::new(),
             broken: file.broken.iter().map(String::as_str).collect(),
             patterns: HashMap::new(),
             pattern_bytes: 0,

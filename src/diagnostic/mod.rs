@@ -20,7 +20,7 @@ mod source;
 pub use code::{Code, Severity};
 pub(crate) use nearest::nearest;
 pub(crate) use problem::{Problem, Problems};
-pub(crate) use report::unseen;
 pub use report::{Diagnostic, Diagnostics};
+pub(crate) use report::{unseen, visible};
 pub use source::Span;
 pub(crate) use source::{Piece, Source};

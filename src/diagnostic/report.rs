@@ -1,6 +1,7 @@
 //! Problems with their places, ready to be shown.
 
-use std::fmt::{self, Write as _};
+use std::borrow::Cow;
+use std::fmt;
 
 use super::source::{Lines, Place};
 use super::{Code, Problem, Problems, Severity, Source, Span};
@@ -87,7 +88,7 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { name, line, column, .. } = &self.place;
-        let (message, name) = (Visible(&self.message), Visible(name));
+        let (message, name) = (&self.message, visible(name));
         let gutter = line.to_string().len();
         writeln!(f, "{}: {message}", self.severity())?;
         writeln!(f, "{:gutter$}--> {name}:{line}:{column}", "")?;
@@ -95,11 +96,11 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{}", format!("{line} | {}", self.excerpt).trim_end())?;
         let (before, width) = self.caret;
         let carets = "^".repeat(width);
-        let label = Visible(self.label.as_deref().unwrap_or(""));
+        let label = self.label.as_deref().unwrap_or("");
         write!(f, "{}", format!("{:gutter$} | {:before$}{carets} {label}", "", "").trim_end())?;
         for (kind, text) in [("note", &self.note), ("help", &self.help)] {
             if let Some(text) = text {
-                write!(f, "\n{:gutter$} = {kind}: {}", "", Visible(text))?;
+                write!(f, "\n{:gutter$} = {kind}: {text}", "")?;
             }
         }
         Ok(())
@@ -180,15 +181,6 @@ impl fmt::Debug for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// Text of one line: a name may hold a line end, or what turns the line, and must not speak to a terminal.
-struct Visible<'a>(&'a str);
-
-impl fmt::Display for Visible<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| f.write_char(if unseen(c) { ' ' } else { c }))
-    }
-}
-
 /// Control characters, and those that turn the direction of writing or cannot be seen.
 pub(crate) fn unseen(c: char) -> bool {
     c.is_control()
@@ -220,6 +212,18 @@ impl serde::Serialize for Diagnostics {
     }
 }
 
+/// A text for one line of a terminal: what cannot be seen, or would turn the line, is escaped as in a string.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(unseen) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if unseen(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
 // === places ===
 
 fn locate(problem: Problem, source: &Source, text: &str, lines: &Lines) -> Diagnostic {
@@ -233,7 +237,10 @@ fn locate(problem: Problem, source: &Source, text: &str, lines: &Lines) -> Diagn
             format!("{what} at {}:{}:{}", there.name, there.line, there.column)
         }
     });
+    // Names come from the text or from the application, and may hold anything.
+    let seen = |text: String| visible(&text).into_owned();
     let Problem { code, span, message, label, help, .. } = problem;
+    let (message, label, help, note) = (seen(message), label.map(seen), help.map(seen), note.map(seen));
     Diagnostic { code, span, message, label, help, note, place, excerpt, caret }
 }
 

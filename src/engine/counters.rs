@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::bytecode::{Owner, Program, Target};
 use crate::check::typed::{Rules, State};
+use crate::diagnostic::visible;
 
 use super::ruleset::StatementKind;
 
@@ -79,8 +80,9 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Count { kind, statement, target, state, count } in &self.counts {
             let state = if *state == State::Live { "" } else { state.as_str() };
-            let name = format!("{state} {kind} {statement}");
-            writeln!(f, "{count:>12}  {} => {}", name.trim_start(), target.as_deref().unwrap_or("(no key)"))?;
+            let name = format!("{state} {kind} {}", visible(statement));
+            let target = target.as_deref().map_or("(no key)".into(), visible);
+            writeln!(f, "{count:>12}  {} => {target}", name.trim_start())?;
         }
         write!(f, "{:>12}  decisions", self.decisions)
     }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::bytecode::{Check, Op, Program, Slot, SlotId, Target, Test};
 use crate::schema::http::{host_under, path_under};
-use crate::schema::{Arena, Input, Value, Version, parse_int};
+use crate::schema::{Arena, Input, Value, Version, any_compares, parse_int};
 use crate::split;
 
 /// What was decided.
@@ -165,8 +165,7 @@ impl<'p, 'r> Run<'p, 'r> {
         let range = self.slot(test.slot);
         if let Check::Against(order, other) = &test.check {
             let others = self.slot(*other);
-            let (these, those) = (&self.arena[range], &self.arena[others]);
-            return these.iter().any(|value| those.iter().any(|other| value.compares(*order, other)));
+            return any_compares(*order, &self.arena[range], &self.arena[others]);
         }
         self.arena[range].iter().any(|value| satisfies(value, &test.check))
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::check::typed::State;
+use crate::diagnostic::visible;
 use crate::schema::{Type, decimal4};
 
 /// Why a request goes where it goes.
@@ -88,9 +89,9 @@ pub struct Dealt {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by ", self.cluster)?;
+        write!(f, "{} by ", visible(&self.cluster))?;
         match &self.rule {
-            Some(rule) => write!(f, "route {rule}")?,
+            Some(rule) => write!(f, "route {}", visible(rule))?,
             None => f.write_str("default")?,
         }
         write!(f, ", revision {}", self.revision)?;
@@ -121,7 +122,7 @@ impl fmt::Display for Step {
             Some(false) => ": no",
             None => "",
         };
-        write!(f, "  route {}{verdict}{state}", self.rule)?;
+        write!(f, "  route {}{verdict}{state}", visible(&self.rule))?;
         for look in &self.looked_at {
             write!(f, "\n    {look}")?;
         }
@@ -135,7 +136,7 @@ impl fmt::Display for Step {
 impl fmt::Display for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.verdict { "yes" } else { "no" };
-        write!(f, "{verdict:<4} {}", self.condition)?;
+        write!(f, "{verdict:<4} {}", visible(&self.condition))?;
         match self.seen.as_slice() {
             [] => f.write_str("  -- absent"),
             seen if self.ty == Type::String => {
@@ -149,10 +150,11 @@ impl fmt::Display for Look {
 
 impl fmt::Display for Dealt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = visible(&self.of);
         let Some(target) = &self.target else {
-            return write!(f, "split of {}: no key in the request, so the next route is asked", self.of);
+            return write!(f, "split of {of}: no key in the request, so the next route is asked");
         };
-        write!(f, "split of {}: {target}", self.of)?;
+        write!(f, "split of {of}: {}", visible(target))?;
         if let Some((weight, all)) = self.weight {
             write!(f, " {} of {}", decimal4(weight), decimal4(all))?;
         }

@@ -174,7 +174,8 @@ fn raw_path(head: RequestHead<'_>) -> Option<&[u8]> {
 // === impl Values ===
 
 impl<'r> Values<'_, 'r> {
-    /// Adds a value. One of another type than the field was registered with is left out.
+    /// Adds a value. One of another type than the field was registered with is left out; an IPv4-mapped IPv6
+    /// address becomes IPv4.
     pub fn push(&mut self, value: impl Into<Value<'r>>) {
         let value = match value.into() {
             // `Value::Ip` can be written without `From`, which makes IPv4-mapped addresses IPv4.

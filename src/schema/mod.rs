@@ -18,7 +18,7 @@ pub use http::{ClientAddr, NetworkError, PeerAddr, Trusted, canonical_path};
 pub use list::{BadMember, List};
 pub(crate) use pattern::{Pattern, PatternError};
 pub use request::RequestHead;
-pub(crate) use value::{Order, decimal4, parse_int};
+pub(crate) use value::{Order, any_compares, decimal4, parse_int};
 pub use value::{Time, Type, Value, Version};
 pub(crate) use vocabulary::Names;
 pub use vocabulary::Schema;

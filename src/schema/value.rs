@@ -152,6 +152,21 @@ impl<'a> Value<'a> {
         order.holds(ordering)
     }
 
+    /// An order over all values; of one type it is that of [`Value::compares`], and addresses of the two
+    /// families are never equal.
+    fn total(&self, other: &Value<'_>) -> Ordering {
+        self.ty().cmp(&other.ty()).then_with(|| match (self, other) {
+            (Value::String(a), Value::String(b)) => a.cmp(b),
+            (Value::Int(a), Value::Int(b)) => a.cmp(b),
+            (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+            (Value::Ip(a), Value::Ip(b)) => a.cmp(b),
+            (Value::Version(a), Value::Version(b)) => a.cmp(b),
+            (Value::Time(a), Value::Time(b)) => a.cmp(b),
+            (Value::Percent(a), Value::Percent(b)) => a.cmp(b),
+            _ => Ordering::Equal,
+        })
+    }
+
     /// A string value that borrows.
     pub(crate) fn bytes(bytes: &'a [u8]) -> Self {
         Value::String(Cow::Borrowed(bytes))
@@ -183,6 +198,35 @@ impl<'a> Value<'a> {
         };
         f(&text.0)
     }
+}
+
+/// Up to this many values of one side, all pairs are compared.
+const FEW: usize = 8;
+
+/// Whether some value of one side compares so to some value of the other; of each side, all have one type.
+///
+/// Each side may have as many values as fit into a request, and their product must not be what it costs: where
+/// both have more than a few, it is the length of the row and its logarithm.
+pub(crate) fn any_compares(order: Order, these: &[Value<'_>], those: &[Value<'_>]) -> bool {
+    let ip = matches!(these, [Value::Ip(_), ..]);
+    if these.len().min(those.len()) <= FEW || (ip && order != Order::Equal) {
+        return these.iter().any(|a| those.iter().any(|b| a.compares(order, b)));
+    }
+    let ends = match order {
+        Order::Equal => {
+            let (short, long) = if these.len() <= those.len() { (these, those) } else { (those, these) };
+            let mut sorted: Vec<&Value<'_>> = short.iter().collect();
+            sorted.sort_unstable_by(|a, b| a.total(b));
+            return long.iter().any(|value| sorted.binary_search_by(|other| other.total(value)).is_ok());
+        }
+        Order::Below | Order::AtMost => {
+            these.iter().min_by(|a, b| a.total(b)).zip(those.iter().max_by(|a, b| a.total(b)))
+        }
+        Order::Above | Order::AtLeast => {
+            these.iter().max_by(|a, b| a.total(b)).zip(those.iter().min_by(|a, b| a.total(b)))
+        }
+    };
+    ends.is_some_and(|(a, b)| a.compares(order, b))
 }
 
 /// A number kept in steps of 0.0001, as it is written: `5`, `0.5`, `12.3456`.
@@ -394,5 +438,44 @@ pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values() -> impl Strategy<Value = (Vec<Value<'static>>, Vec<Value<'static>>)> {
+        let row = |value: BoxedStrategy<Value<'static>>| {
+            let rows = prop::collection::vec(value, 0..24);
+            (rows.clone(), rows).boxed()
+        };
+        let ip = |(four, low): (bool, u8)| {
+            if four { IpAddr::from([10, 0, 0, low]) } else { IpAddr::from([0, 0, 0, 0, 0, 0, 1, low.into()]) }
+        };
+        prop_oneof![
+            row((0..60_i64).prop_map(Value::Int).boxed()),
+            row("[ab]{0,5}".prop_map(Value::from).boxed()),
+            row(any::<bool>().prop_map(Value::Bool).boxed()),
+            row((any::<bool>(), 0..60_u8).prop_map(move |of| Value::Ip(ip(of))).boxed()),
+            row((0..60_u32).prop_map(Value::Percent).boxed()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn some_pair_compares_or_none((these, those) in values(), apart in 0..60_i64) {
+            // Moved apart, so that not nearly all rows have a pair.
+            let those: Vec<_> = those
+                .into_iter()
+                .map(|value| if let Value::Int(i) = value { Value::Int(i + apart) } else { value })
+                .collect();
+            for order in [Order::Equal, Order::Below, Order::AtMost, Order::Above, Order::AtLeast] {
+                let pairs = these.iter().any(|a| those.iter().any(|b| a.compares(order, b)));
+                prop_assert_eq!(any_compares(order, &these, &those), pairs, "{:?}", order);
+            }
+        }
     }
 }

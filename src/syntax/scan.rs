@@ -35,8 +35,8 @@ pub(super) struct Scan {
 
 /// Scans the whole text. `depth` is how deep brackets and `!` may nest.
 ///
-/// No sound statement goes over an anchor: the one place where a line within a statement can start with such a
-/// word, an argument in parentheses, is known by the parenthesis behind it.
+/// No sound statement goes over an anchor. A line within a statement can start with such a word in two places:
+/// as an argument, which is known by the parenthesis behind it, and behind `paused` or `shadow`.
 pub(super) fn scan(text: &str, depth: usize) -> Scan {
     let mut scan = Scan::default();
     let mut nesting = Nesting::default();
@@ -44,6 +44,8 @@ pub(super) fn scan(text: &str, depth: usize) -> Scan {
     let mut previous = Token::Newline;
     // The start of a line that may turn out to be an argument.
     let mut argument: Option<usize> = None;
+    // Whether `paused` or `shadow` was the token before.
+    let mut stated = false;
     for (token, span) in tokens(text) {
         match token {
             Token::Newline => {
@@ -59,7 +61,9 @@ pub(super) fn scan(text: &str, depth: usize) -> Scan {
             scan.anchors.push(at);
             (nesting, reported) = (Nesting::default(), false);
         }
-        if token == Token::Word && line_start && is_starter(span.of(text)) {
+        let word = if token == Token::Word { span.of(text) } else { "" };
+        let goes_on = std::mem::replace(&mut stated, matches!(word, "paused" | "shadow")) && word == "route";
+        if line_start && !goes_on && is_starter(word) {
             if previous == Token::Open {
                 argument = Some(span.start);
             } else {
@@ -217,6 +221,15 @@ mod tests {
         assert_eq!(anchors("route a: header(\n route # c\n ) == \"x\""), [0]);
         assert_eq!(anchors("route a: header(\nroute b: x"), [0, 17]);
         assert_eq!(anchors("route a: header(\nroute"), [0, 17]);
+    }
+
+    #[test]
+    fn a_route_behind_its_state_starts_no_statement() {
+        let anchors = |text: &str| scan(text, 9).anchors;
+        assert_eq!(anchors("paused\nroute a: x"), [0]);
+        assert_eq!(anchors("shadow # c\n\n route a: x\nroute b: x"), [0, 24]);
+        assert_eq!(anchors("paused\nlist a"), [0, 7]);
+        assert_eq!(anchors("paused a\nroute b"), [0, 9]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::header::HOST;
-use memchr::memchr;
+use memchr::memrchr;
 
 use crate::schema::RequestHead;
 
@@ -53,8 +53,9 @@ pub(crate) fn host_under(host: &[u8], domain: &[u8]) -> bool {
 fn find(head: RequestHead<'_>) -> Option<Authority<'_>> {
     if let Some(authority) = head.uri.authority() {
         let text = authority.as_str().as_bytes();
-        // Only the target may have userinfo (RFC 9110, section 4.2.4).
-        let text = match memchr(b'@', text) {
+        // Only the target may have userinfo (RFC 9110, section 4.2.4). It ends at the last `@`, as for
+        // `http::Uri::host`, which the service behind asks.
+        let text = match memrchr(b'@', text) {
             Some(at) => text.get(at + 1..)?,
             None => text,
         };
@@ -213,6 +214,7 @@ mod tests {
     fn userinfo_is_no_part_of_the_host() {
         is("http://user@a.test/", &[], Some("a.test"), None);
         is("http://user:81@a.test:82/", &[], Some("a.test"), Some(82));
+        is("http://b.test@c.test@a.test/", &["d.test"], Some("a.test"), None);
         none("/", &["user@a.test"]);
     }
 
