@@ -15,7 +15,7 @@
 pub struct Limits {
     /// Bytes of one text. Default: 4 MiB.
     pub text_bytes: usize,
-    /// How deep parentheses, brackets and `!` may nest. Default: 32; more than [`Limits::MAX_DEPTH`]
+    /// How deep parentheses, brackets and `!` may nest; `!a == b` counts as `!(a == b)`. Default: 32; more than [`Limits::MAX_DEPTH`]
     /// counts as that, so that no setting can exhaust a thread's stack. `a || b || c` does not nest.
     pub depth: usize,
     /// Statements of one text, `list` and `cluster` among them. Default: 100,000.

@@ -1028,3 +1028,26 @@ fn a_network_that_ends_among_mapped_addresses_keeps_its_others() {
         assert_eq!(condition.reference_at(&request, SystemTime::UNIX_EPOCH), verdict, "{peer}");
     }
 }
+
+#[test]
+fn what_is_not_too_deep_is_not_too_deep_once_it_is_formatted() {
+    // The printer puts parentheses behind `!`, and `not` may negate a comparison of nested functions.
+    for (open, close) in
+        [("not ", ""), ("!", ""), ("!lower(", ")"), ("not (host not in [\"x\"] and not ", ")")]
+    {
+        for depth in 0..8 {
+            let limits = Limits { depth, ..Limits::default() };
+            for row in 0..8 {
+                let negated = open.repeat(row);
+                let text = route(&format!("{negated}lower(host) == \"a\"{}", close.repeat(row)));
+                if let Ok(formatted) = pointsman::format(&text, &limits) {
+                    let again = pointsman::format(&formatted, &limits);
+                    assert_eq!(again.as_deref(), Ok(formatted.as_str()), "{depth} {text}");
+                }
+            }
+        }
+    }
+    let limits = Limits { depth: 1, ..Limits::default() };
+    assert!(pointsman::format(&route("host not in l or !(is_staff)"), &limits).is_err());
+    assert!(pointsman::format(&route("host not in l and port in [1]"), &limits).is_ok());
+}

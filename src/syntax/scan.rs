@@ -19,7 +19,9 @@ enum Token {
     Close,
     /// `!` or `not`.
     Not,
-    /// `&&`, `||`, `,`, `=>` or a statement: what ends a row of `!`.
+    /// `&&`, `||`, `,` or `=>`: what ends that which a row of `!` negates.
+    Join,
+    /// Any other operator.
     Other,
     Newline,
 }
@@ -47,6 +49,9 @@ pub(super) fn scan(text: &str, depth: usize) -> Scan {
     // Whether `paused` or `shadow` was the token before.
     let mut stated = false;
     for (token, span) in tokens(text) {
+        // `not` behind an operand is half of `not in`.
+        let operand = matches!(previous, Token::Word | Token::String | Token::Close);
+        let token = if token == Token::Not && operand { Token::Other } else { token };
         match token {
             Token::Newline => {
                 line_start = true;
@@ -71,7 +76,7 @@ pub(super) fn scan(text: &str, depth: usize) -> Scan {
                 (nesting, reported) = (Nesting::default(), false);
             }
         }
-        nesting.take(token, depth);
+        nesting.take(token, previous, depth);
         if nesting.open + nesting.nots > depth && !reported {
             reported = true;
             scan.too_deep.push(span.start);
@@ -86,6 +91,7 @@ pub(super) fn scan(text: &str, depth: usize) -> Scan {
 #[derive(Debug, Default)]
 struct Nesting {
     open: usize,
+    /// The `!` of the row that holds here, and one for the parentheses in which the printer puts a comparison.
     nots: usize,
     /// How many `!` stand before each open bracket: they nest too.
     outside: Vec<usize>,
@@ -94,7 +100,7 @@ struct Nesting {
 // === impl Nesting ===
 
 impl Nesting {
-    fn take(&mut self, token: Token, depth: usize) {
+    fn take(&mut self, token: Token, previous: Token, depth: usize) {
         match token {
             Token::Open => {
                 self.open += 1;
@@ -107,10 +113,9 @@ impl Nesting {
                 self.nots = self.outside.pop().unwrap_or(0);
             }
             Token::Not => self.nots += 1,
-            Token::Word | Token::String | Token::Other => {
-                self.nots = self.outside.last().copied().unwrap_or(0)
-            }
-            Token::Newline | Token::Comment => {}
+            Token::Word | Token::String if previous == Token::Not => self.nots += 1,
+            Token::Join => self.nots = self.outside.last().copied().unwrap_or(0),
+            Token::Word | Token::String | Token::Other | Token::Newline | Token::Comment => {}
         }
     }
 }
@@ -140,11 +145,17 @@ fn tokens(text: &str) -> impl Iterator<Item = (Token, Span)> + '_ {
                 b'(' | b'[' => (Some(Token::Open), 1),
                 b')' | b']' => (Some(Token::Close), 1),
                 b'!' if rest.get(1) != Some(&b'=') => (Some(Token::Not), 1),
+                b'&' | b'|' | b',' => (Some(Token::Join), 1),
+                b'=' if rest.get(1) == Some(&b'>') => (Some(Token::Join), 2),
                 b if b.is_ascii_alphanumeric() || b == b'_' => {
                     let end = rest.iter().position(|b| !b.is_ascii_alphanumeric() && !b"_-".contains(b));
                     let length = end.unwrap_or(rest.len());
-                    let not = rest.get(..length) == Some(b"not");
-                    (Some(if not { Token::Not } else { Token::Word }), length)
+                    let token = match rest.get(..length) {
+                        Some(b"not") => Token::Not,
+                        Some(b"and" | b"or") => Token::Join,
+                        _ => Token::Word,
+                    };
+                    (Some(token), length)
                 }
                 _ => (Some(Token::Other), 1),
             };
@@ -202,7 +213,12 @@ mod tests {
         assert_eq!(deep(r#""((((" # (((("#, 0), Vec::<usize>::new());
         assert_eq!(deep(r##"r#"(("("# ("##, 0), [10]);
         assert_eq!(deep("!!x && !y", 1), [1]);
-        assert_eq!(deep("a != b && !x", 1), Vec::<usize>::new());
+        assert_eq!(deep("a != b && !x", 2), Vec::<usize>::new());
+        assert_eq!(deep("a not in b or not x and !y", 2), Vec::<usize>::new());
+        // As `!(lower(x) == lower(y))`.
+        assert_eq!(deep("!lower(x) == lower(y)", 3), Vec::<usize>::new());
+        assert_eq!(deep("!lower(x) == lower(y)", 2), [6]);
+        assert_eq!(deep("!x == lower(y)", 2), [11]);
         assert_eq!(deep("!(!(x))", 3), [3]);
         assert_eq!(deep("not not x", 1), [4]);
     }
