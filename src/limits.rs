@@ -25,7 +25,8 @@ pub struct Limits {
     pub list_members: usize,
     /// Clusters of one outcome; choosing one of them costs a hash for each. Default: 256.
     pub targets: usize,
-    /// Bytes of memory of one compiled regular expression. Default: 1 MiB.
+    /// Bytes of memory of one compiled regular expression. Default: 1 MiB. Each thread that searches at the same
+    /// time may keep 128 KiB more for it.
     pub regex_bytes: usize,
     /// Bytes of the whole compiled program, regular expressions included, as an estimate that errs on the
     /// large side. The time that compiling takes is bounded with it. Default: 64 MiB.

@@ -815,7 +815,7 @@ fn unknown_function() {
      --> condition:1:1
       |
     1 | lowercase(host) == "a"
-      | ^^^^^^^^^ a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+      | ^^^^^^^^^ functions are `lower`, `len`, `int`, `version`, `exists` and `percent`; fields with a name `header`, `cookie` and `query`
     "#);
 }
 
@@ -1735,6 +1735,167 @@ fn quoted_list_that_is_none() {
 }
 
 #[test]
+fn slash_comment() {
+    assert_snapshot!(rules("// shop\ndefault => prod"), @r#"
+    error: expected a statement, found `/`
+     --> rules:1:1
+      |
+    1 | // shop
+      | ^ a comment starts with `#`
+    "#);
+}
+
+#[test]
+fn operator_as_function() {
+    assert_snapshot!(condition("starts_with(path, \"/x\")"), @r#"
+    error: `starts_with` stands between its operands
+     --> condition:1:1
+      |
+    1 | starts_with(path, "/x")
+      | ^^^^^^^^^^^ as in `path starts_with "/api"`
+    "#);
+}
+
+#[test]
+fn has_is_exists() {
+    assert_snapshot!(condition("has(cookie(uid)) && int(path) > 1"), @r#"
+    error: `has` is no function, and a field takes one name
+     --> condition:1:5
+      |
+    1 | has(cookie(uid)) && int(path) > 1
+      |     ^^^^^^^^^^^ functions are `lower`, `len`, `int`, `version`, `exists` and `percent`
+      = help: whether there is a value asks `exists(…)`
+    "#);
+}
+
+#[test]
+fn percent_sign() {
+    assert_snapshot!(condition("percent(ip) < 10% && is_staff"), @r#"
+    error: expected a field, a function, a literal or `(`, found `&&`
+     --> condition:1:19
+      |
+    1 | percent(ip) < 10% && is_staff
+      |                   ^^ a percentage is written without `%`
+    "#);
+}
+
+#[test]
+fn percent_sign_in_weights() {
+    assert_snapshot!(rules("default => gray 10%, prod 90% by ip"), @r#"
+    error: expected `,` or `by`, found `%`
+     --> rules:1:19
+      |
+    1 | default => gray 10%, prod 90% by ip
+      |                   ^ weights are plain numbers, relative to their sum
+    "#);
+}
+
+#[test]
+fn round_list() {
+    assert_snapshot!(condition("host in (\"a\", \"b\")"), @r#"
+    error: expected an operator or `)`, found `,`
+     --> condition:1:13
+      |
+    1 | host in ("a", "b")
+      |             ^ a list stands in `[ ]`
+    "#);
+}
+
+#[test]
+fn list_without_brackets() {
+    assert_snapshot!(rules("list l = \"1\"\ndefault => prod"), @r#"
+    error: expected `[`, found `"`
+     --> rules:1:10
+      |
+    1 | list l = "1"
+      |          ^ the members of a list stand in `[ ]`
+    "#);
+}
+
+#[test]
+fn by_after_comma() {
+    assert_snapshot!(rules("default => gray 5, prod 95, by ip"), @r#"
+    error: `by` follows a comma
+     --> rules:1:29
+      |
+    1 | default => gray 5, prod 95, by ip
+      |                             ^^ no comma stands before it: `gray 5, prod 95 by cookie(uid)`
+
+    error: unknown statement `ip`
+     --> rules:1:32
+      |
+    1 | default => gray 5, prod 95, by ip
+      |                                ^^ a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`
+    "#);
+}
+
+#[test]
+fn name_elsewhere() {
+    assert_snapshot!(condition("remote_addr == 10.0.0.1"), @r#"
+    error: unknown field `remote_addr`
+     --> condition:1:1
+      |
+    1 | remote_addr == 10.0.0.1
+      | ^^^^^^^^^^^ did you mean `ip`?
+    "#);
+}
+
+#[test]
+fn host_with_scheme() {
+    assert_snapshot!(condition("host == \"http://a.com\""), @r#"
+    warning: `host` is a name and nothing else
+     --> condition:1:9
+      |
+    1 | host == "http://a.com"
+      |         ^^^^^^^^^^^^^^ ask `scheme` and `path` as well
+    "#);
+}
+
+#[test]
+fn host_ipv6_without_brackets() {
+    assert_snapshot!(condition("host == \"2001:db8::1\""), @r#"
+    warning: an IPv6 literal in `host` keeps its brackets
+     --> condition:1:9
+      |
+    1 | host == "2001:db8::1"
+      |         ^^^^^^^^^^^^^ write "[2001:db8::1]"
+    "#);
+}
+
+#[test]
+fn path_equal_with_query() {
+    assert_snapshot!(condition("path == \"/search?q=1\""), @r#"
+    warning: `path` ends before `?` and `#`
+     --> condition:1:9
+      |
+    1 | path == "/search?q=1"
+      |         ^^^^^^^^^^^^^ a parameter is `query(NAME)`
+    "#);
+}
+
+#[test]
+fn mistake_before_a_default_on_its_line() {
+    assert_snapshot!(rules("route a: host = \"x\" => gray default => prod"), @r#"
+    error: expected an operator or `=>`, found `=`
+     --> rules:1:15
+      |
+    1 | route a: host = "x" => gray default => prod
+      |               ^ equality is written `==`
+    "#);
+}
+
+#[test]
+fn unquoted_foreign_name() {
+    assert_snapshot!(rules("route 灰度: is_staff => gray\ndefault => prod"), @r#"
+    error: expected a name, found `灰度`
+     --> rules:1:7
+      |
+    1 | route 灰度: is_staff => gray
+      |       ^^ any other name than letters, digits, `_` and `-` can be quoted
+    "#);
+}
+
+#[test]
 fn weights_without_comma() {
     assert_snapshot!(rules("default => gray 5 prod 95"), @r#"
     error: a weight on the only cluster
@@ -2037,7 +2198,7 @@ fn the_last_statement_is_not_blamed_for_a_missing_default() {
 fn a_name_cannot_speak_to_a_terminal() {
     let rule = "route \"a\\u{1b}[2J\\nb\": true => gray\n";
     assert_snapshot!(rules(format!("{rule}{rule}default => prod")), @r#"
-    error: a second route `a [2J b`
+    error: a second route `a\u{1b}[2J\nb`
      --> rules:2:7
       |
     2 | route "a\u{1b}[2J\nb": true => gray
@@ -2047,7 +2208,7 @@ fn a_name_cannot_speak_to_a_terminal() {
     let piece = Statements::new().route("a\n\u{202e}b", "hots == \"x\"", "gray").default("prod");
     assert_snapshot!(rules(piece), @r#"
     error: unknown field `hots`
-     --> route a  b, condition:1:1
+     --> route a\n\u{202e}b, condition:1:1
       |
     1 | hots == "x"
       | ^^^^ did you mean `host`?

@@ -145,7 +145,7 @@ fn an_explanation_can_be_read() {
       route next: no (shadow: counted, does not act)
         no   percent(cookie(uid), "next") < 100  -- absent
       default
-             split of prod: prod_a 50 of 100, by chance (bucket 67.8657)
+             split of prod: prod_a 50 of 100, no key in the request, so by chance (bucket 67.8657)
     "#);
 }
 
@@ -355,7 +355,7 @@ fn names_that_rules_could_not_use_are_refused() {
         refusal(field("lower")),
         refusal(field("x").bool_field("x", |_| None)),
         refusal(Schema::new().field("p", Type::Percent, |_, _| {})),
-        refusal(list("not")),
+        refusal(list("")),
         refusal(list("l").list("l", List::ints([2]))),
     ];
     assert_snapshot!(all.join("\n"), @r#"
@@ -367,7 +367,7 @@ fn names_that_rules_could_not_use_are_refused() {
     the field `lower` is a function
     the field `x` is registered twice
     the field `p` cannot be a percentage; use an int
-    the list `not` is no name a rule can write: a letter or `_`, then letters, digits, `_`, `-`, and no reserved word
+    the list `` has no name
     the list `l` is supplied twice
     "#);
 }

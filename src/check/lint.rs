@@ -179,8 +179,21 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
         Expr::Field(Field::Host) if whole == Whole::Yes && text.ends_with(b".") => {
             say("`host` has no dot at its end", Some(lower().trim_end_matches('.').to_owned()))
         }
+        Expr::Field(Field::Host) if memchr::memmem::find(text, b"://").is_some() || text.contains(&b'/') => {
+            Some(("`host` is a name and nothing else".into(), Some("ask `scheme` and `path` as well".into())))
+        }
+        Expr::Field(Field::Host)
+            if whole == Whole::Yes
+                && text.iter().filter(|b| **b == b':').count() > 1
+                && !text.contains(&b'[') =>
+        {
+            say("an IPv6 literal in `host` keeps its brackets", Some(format!("[{}]", lower())))
+        }
         Expr::Field(Field::Host) if text.contains(&b':') && !text.contains(&b'[') && whole == Whole::Yes => {
             Some(("`host` has no port".into(), Some("ask `port` as well".into())))
+        }
+        Expr::Field(Field::Path) if text.contains(&b'?') || text.contains(&b'#') => {
+            Some(("`path` ends before `?` and `#`".into(), Some("a parameter is `query(NAME)`".into())))
         }
         Expr::Field(Field::Path) if whole == Whole::Yes && text != b"*" => {
             let canonical = canonical_path(text);
@@ -211,9 +224,6 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
         }
         Expr::Field(Field::Path) if lower_escape(text) => {
             Some(("`path` is canonical: its escapes are upper case".into(), Some("as in \"%2F\"".into())))
-        }
-        Expr::Field(Field::Path) if text.contains(&b'?') || text.contains(&b'#') => {
-            Some(("`path` ends before `?` and `#`".into(), Some("a parameter is `query(NAME)`".into())))
         }
         Expr::Field(Field::RawPath) if text.contains(&b'?') => {
             Some(("`raw_path` ends before `?`".into(), Some("a parameter is `query(NAME)`".into())))

@@ -155,20 +155,26 @@ pub(crate) fn holds(condition: &Condition, input: &Input<'_>, observer: &mut imp
         Condition::Any(parts) => parts.iter().any(|part| holds(part, input, observer)),
         Condition::Test(test) => {
             let seen = values(&test.expr, input);
-            let verdict = seen.iter().any(|value| satisfies(value, &test.predicate, input)) != test.negated;
+            let satisfied = match &test.predicate {
+                Predicate::CompareTo(order, other) => {
+                    let others = values(other, input);
+                    seen.iter().any(|value| others.iter().any(|other| value.compares(*order, other)))
+                }
+                predicate => seen.iter().any(|value| satisfies(value, predicate)),
+            };
+            let verdict = satisfied != test.negated;
             observer.test(test, &seen, verdict);
             verdict
         }
     }
 }
 
-fn satisfies(value: &Value<'_>, predicate: &Predicate, input: &Input<'_>) -> bool {
+fn satisfies(value: &Value<'_>, predicate: &Predicate) -> bool {
     match predicate {
         Predicate::IsTrue => *value == Value::Bool(true),
         Predicate::Compare(order, literal) => value.compares(*order, literal),
-        Predicate::CompareTo(order, other) => {
-            values(other, input).iter().any(|other| value.compares(*order, other))
-        }
+        // Needs the request, and was answered above.
+        Predicate::CompareTo(..) => false,
         Predicate::In(Set::Supplied(list)) => list.contains(value),
         Predicate::In(Set::Members(_, members)) => members
             .iter()

@@ -940,8 +940,12 @@ impl<'a> Resolver<'a> {
                 } else {
                     nearest(&name.node, known)
                 };
-                match near {
+                match elsewhere(&name.node).or(near) {
                     Some(near) => problem.did_you_mean(Some(near)),
+                    None if argument.is_some() => problem.label(
+                        "functions are `lower`, `len`, `int`, `version`, `exists` and `percent`; fields with a name \
+                         `header`, `cookie` and `query`",
+                    ),
                     None => problem.label(
                         "a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`",
                     ),
@@ -1202,6 +1206,19 @@ fn never(span: Span, reason: &str, instead: Option<String>) -> Problem {
         Some(instead) => problem.label(instead),
         None => problem,
     }
+}
+
+/// What a field is called in other places.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "remote_addr" | "client_ip" | "remote_ip" | "src_ip" | "source_ip" | "addr" => "ip",
+        "hostname" | "authority" | "domain" | "server_name" | "http_host" => "host",
+        "url" | "uri" | "request_uri" | "request_path" => "path",
+        "time" | "date" | "timestamp" => "now",
+        "args" | "params" | "query_string" => "raw_query",
+        "verb" | "request_method" => "method",
+        _ => return None,
+    })
 }
 
 /// The type that the members say they have: an address among them, or else the first.

@@ -160,12 +160,8 @@ pub(super) fn validate(schema: &Schema) -> Result<(), SchemaError> {
     }
     seen.clear();
     for (name, _) in &schema.lists {
-        if !is_bare(name) {
-            return bad(
-                "list",
-                name,
-                "is no name a rule can write: a letter or `_`, then letters, digits, `_`, `-`, and no reserved word",
-            );
+        if name.is_empty() {
+            return bad("list", name, "has no name");
         }
         if !seen.insert(name) {
             return bad("list", name, "is supplied twice");

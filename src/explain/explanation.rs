@@ -72,6 +72,8 @@ pub struct Dealt {
     pub of: String,
     /// The target that was chosen; `None` when the key was absent and the route therefore did not match.
     pub target: Option<String>,
+    /// Whether the request has no key to be dealt by, though the statement names one.
+    pub no_key: bool,
     /// The target's weight and the sum of all, in steps of 0.0001; `None` when the route did not match for want
     /// of a key.
     pub weight: Option<(u64, u64)>,
@@ -161,6 +163,7 @@ impl fmt::Display for Dealt {
         let bucket = decimal4(u64::from(self.bucket.unwrap_or(0)));
         match &self.key {
             Some(key) => write!(f, ", by key \"{}\" (bucket {bucket})", escaped(key)),
+            None if self.no_key => write!(f, ", no key in the request, so by chance (bucket {bucket})"),
             None => write!(f, ", by chance (bucket {bucket})"),
         }
     }

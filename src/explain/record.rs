@@ -83,6 +83,8 @@ impl Observer for Record<'_> {
         let entry = Dealt {
             of: of.to_owned(),
             target: target.map(|target| rules.target_name(*target).to_owned()),
+            no_key: dealt.as_ref().is_none_or(|dealt| dealt.key.is_none())
+                && outcome.and_then(|outcome| outcome.deal.as_ref()).is_some_and(|deal| deal.key.is_some()),
             weight: dealt.as_ref().and_then(|dealt| weight(outcome?, dealt.target)),
             bucket: dealt.as_ref().map(|dealt| dealt.bucket),
             key: dealt.as_ref().and_then(|dealt| dealt.key.as_deref()).map(readable),

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use regex_automata::meta::{BuildError, Config, Regex};
 use regex_automata::util::syntax;
 
+/// What a thread that searches may keep for one expression besides its compiled form, in bytes.
+const CACHE: usize = 1 << 17;
+
 /// A compiled regular expression; two are equal when their texts are.
 #[derive(Clone)]
 pub(crate) struct Pattern(Arc<Compiled>);
@@ -33,8 +36,8 @@ impl Pattern {
     pub(crate) fn new(text: &str, most: usize) -> Result<Self, PatternError> {
         let config = Config::new()
             .nfa_size_limit(Some(most))
-            .onepass_size_limit(Some(most))
-            .hybrid_cache_capacity(most.max(1 << 16))
+            .onepass_size_limit(Some(most.min(CACHE)))
+            .hybrid_cache_capacity(CACHE)
             .utf8_empty(false);
         let syntax = syntax::Config::new().utf8(false).nest_limit(100);
         let regex = Regex::builder().configure(config).syntax(syntax).build(text).map_err(|e| explain(&e))?;

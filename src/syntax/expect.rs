@@ -157,7 +157,23 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
             "the operator has nothing on its left side"
         }
         "{" | "}" => "there are no braces; a list stands in `[ ]`, a condition in `( )`",
+        "/" if text.get(at..).is_some_and(|rest| rest.starts_with("//")) => "a comment starts with `#`",
         "*" | "+" | "/" => "there is no arithmetic but `%`",
+        "%" if wants(Expected::Comma) => "weights are plain numbers, relative to their sum",
+        "=>" | "&&" | "||" | "" if before.ends_with('%') => "a percentage is written without `%`",
+        "," if wants(Expected::Close) && before.rfind('(').is_some_and(|open| is_after_in(before, open)) => {
+            "a list stands in `[ ]`"
+        }
+        "like" | "regex" | "regexp" => {
+            "there are `starts_with`, `ends_with`, `contains`, `under` and `matches`"
+        }
+        "is" if wants(Expected::Operator) => "a value is compared with `==`; what is absent is `!exists(…)`",
+        _ if wants(Expected::Bracket) && !wants(Expected::Operand) && !found.is_empty() => {
+            "the members of a list stand in `[ ]`"
+        }
+        _ if wants(Expected::Name) && !found.is_ascii() => {
+            "any other name than letters, digits, `_` and `-` can be quoted"
+        }
         "." if wants(Expected::Close) => {
             "a name with other characters than letters, digits, `_` and `-` stands in quotes"
         }
@@ -185,6 +201,11 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
         _ => return None,
     };
     Some(fixed.to_owned())
+}
+
+/// Whether the parenthesis at `open` follows `in`.
+fn is_after_in(before: &str, open: usize) -> bool {
+    before.get(..open).is_some_and(|head| head.trim_end().ends_with(" in"))
 }
 
 fn is_unclosed(text: &str, at: usize) -> bool {

@@ -94,6 +94,11 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
             }
             None => {
                 file.broken.extend(defined_name(rest));
+                // What is passed over may have had the default in it.
+                let passed = text.get(at..stretch_end).unwrap_or("");
+                if memchr::memmem::find(passed.as_bytes(), b"default").is_some() {
+                    file.broken.push("default".to_owned());
+                }
                 match next {
                     Some(next) => {
                         at = next;
@@ -472,6 +477,10 @@ impl Builder<'_> {
         }
         let name = inner.as_str();
         if !is_bare(name) {
+            if name == "by" {
+                return Err(Problem::new(Code::Syntax, span, "`by` follows a comma")
+                    .label("no comma stands before it: `gray 5, prod 95 by cookie(uid)`"));
+            }
             return Err(Problem::new(Code::Syntax, span, format!("`{name}` is a reserved word"))
                 .label(format!("as a name it needs quotes: `\"{name}\"`")));
         }
@@ -818,9 +827,27 @@ impl Builder<'_> {
                 Problem::new(Code::UnknownField, name.span, format!("unknown function `{}`", name.node))
                     .did_you_mean(Some(near))
             }
-            None => Problem::new(Code::BadArgument, span, format!("`{}` takes one name", name.node))
-                .label("a field is read by a bare or quoted name, as in `header(x-canary)`")
-                .help("functions are `lower`, `len`, `int`, `version`, `exists` and `percent`"),
+            None if RESERVED.contains(&name.node.as_str()) => {
+                Problem::new(Code::Syntax, name.span, format!("`{}` stands between its operands", name.node))
+                    .label(format!("as in `path {} \"/api\"`", name.node))
+            }
+            None => {
+                let problem = Problem::new(
+                    Code::BadArgument,
+                    span,
+                    format!("`{}` is no function, and a field takes one name", name.node),
+                )
+                .label("functions are `lower`, `len`, `int`, `version`, `exists` and `percent`");
+                match name.node.as_str() {
+                    "has" | "defined" | "is_set" | "present" => {
+                        problem.help("whether there is a value asks `exists(…)`")
+                    }
+                    "hash" | "crc32" | "bucket" | "rand" | "random" => problem.help(
+                        "a stable share of keys is `percent(KEY) < 5`; by chance is a split without `by`",
+                    ),
+                    _ => problem,
+                }
+            }
         }
     }
 
