@@ -1,0 +1,346 @@
+//! Conditions and comparisons.
+
+use super::words::{clip, conversion, never};
+use super::{Resolver, Side};
+use crate::check::coerce::{self, with_article};
+use crate::check::lint;
+use crate::check::typed::{Condition, Expr, Order, Predicate, Test};
+use crate::diagnostic::{Code, Problem, Span};
+use crate::schema::{Field, Pattern, PatternError, Type, Value};
+use crate::syntax::ast::{self, Literal, Relation, Spanned};
+
+impl Resolver<'_> {
+    pub(super) fn condition(&mut self, condition: &Spanned<ast::Condition>, salt: &str) -> Option<Condition> {
+        let span = condition.span;
+        match &condition.node {
+            ast::Condition::Or(parts) => {
+                let parts: Vec<_> = parts.iter().map(|part| self.condition(part, salt)).collect();
+                Some(Condition::Any(parts.into_iter().collect::<Option<_>>()?))
+            }
+            ast::Condition::And(parts) => {
+                let parts: Vec<_> = parts.iter().map(|part| self.condition(part, salt)).collect();
+                Some(Condition::All(parts.into_iter().collect::<Option<_>>()?))
+            }
+            ast::Condition::Not(inner) => Some(Condition::Not(Box::new(self.condition(inner, salt)?))),
+            ast::Condition::Value(value) => self.bare(value, span, salt),
+            ast::Condition::In { left, negated, set } => {
+                let expr = self.operand(left, salt);
+                let test = self.membership(expr, left.span, set, *negated, span)?;
+                Some(Condition::Test(test))
+            }
+            ast::Condition::Compare { left, relation, right } => {
+                let sides = (self.side(left, salt), self.side(right, salt));
+                let (Some(left_side), Some(right_side)) = sides else { return None };
+                let (expr, predicate) = self.comparison(left, left_side, relation, right, right_side)?;
+                let negated = relation.node == Relation::Unequal;
+                Some(Condition::Test(Test { expr, predicate, negated, span }))
+            }
+        }
+    }
+
+    /// A value that stands alone.
+    pub(super) fn bare(&mut self, value: &ast::Value, span: Span, salt: &str) -> Option<Condition> {
+        if let ast::Value::Literal(Literal::Bool(constant)) = value {
+            return Some(Condition::Constant(*constant));
+        }
+        let (ty, expr) = match self.side(&Spanned::new(value.clone(), span), salt)? {
+            Side::Literal(literal) => (coerce::natural(&literal.node).unwrap_or(Type::Ip), None),
+            Side::Expr(expr) => (expr.ty(), Some(expr)),
+        };
+        match expr {
+            Some(expr) if ty == Type::Bool => {
+                Some(Condition::Test(Test { expr, predicate: Predicate::IsTrue, negated: false, span }))
+            }
+            _ => {
+                let shown = span.of(self.text);
+                let problem = Problem::new(
+                    Code::NotACondition,
+                    span,
+                    format!("`{}` is {}, not a condition", clip(shown), with_article(ty)),
+                );
+                self.problems.push(match expr {
+                    Some(_) => problem.label("compare it, or ask `exists(…)`"),
+                    None => problem.label("a condition looks at the request"),
+                });
+                None
+            }
+        }
+    }
+
+    pub(super) fn membership(
+        &mut self,
+        expr: Option<Expr>,
+        left: Span,
+        set: &Spanned<ast::Set>,
+        negated: bool,
+        span: Span,
+    ) -> Option<Test> {
+        let ty = expr.as_ref().map(Expr::ty);
+        if let Some(ty @ (Type::Bool | Type::Percent)) = ty {
+            let label = match ty {
+                Type::Percent => "compare it with `<` and `>=`",
+                _ => "it stands alone, or is compared with `true` or `false`",
+            };
+            self.problems.push(
+                Problem::new(
+                    Code::TypeMismatch,
+                    left,
+                    format!("{} is not asked with `in`", with_article(ty)),
+                )
+                .label(label),
+            );
+            return None;
+        }
+        let set_value = match &set.node {
+            ast::Set::Named(name) => self.named_list(name, set.span, ty),
+            ast::Set::Literal(members) => ty.and_then(|ty| self.members(members, ty)),
+        };
+        let (expr, set_value) = expr.zip(set_value)?;
+        if let ast::Set::Literal(members) = &set.node {
+            self.impossible_members(&expr, members);
+        }
+        Some(Test { expr, predicate: Predicate::In(set_value), negated, span })
+    }
+
+    /// A comparison as an expression and what is asked of it; a literal on the left changes sides.
+    pub(super) fn comparison(
+        &mut self,
+        left: &Spanned<ast::Value>,
+        left_side: Side,
+        relation: &Spanned<Relation>,
+        right: &Spanned<ast::Value>,
+        right_side: Side,
+    ) -> Option<(Expr, Predicate)> {
+        let order = match relation.node {
+            Relation::Equal | Relation::Unequal => Order::Equal,
+            Relation::Below => Order::Below,
+            Relation::AtMost => Order::AtMost,
+            Relation::Above => Order::Above,
+            Relation::AtLeast => Order::AtLeast,
+            word => return self.string_test(left, left_side, word, relation.span, right, right_side),
+        };
+        match (left_side, right_side) {
+            (Side::Literal(_), Side::Literal(_)) => {
+                self.problems.push(
+                    Problem::new(Code::TypeMismatch, left.span.to(right.span), "two literals are compared")
+                        .label("one side is a field; a field has no quotes"),
+                );
+                None
+            }
+            (Side::Expr(expr), Side::Literal(literal)) => {
+                let value = self
+                    .ordered(&expr, left.span, order, relation)
+                    .and_then(|()| self.literal_for(&expr, left.span, &literal))?;
+                if order == Order::Equal {
+                    self.impossible(&expr, &value, literal.span);
+                }
+                Some((expr, Predicate::Compare(order, value)))
+            }
+            (Side::Literal(literal), Side::Expr(expr)) => {
+                let value = self
+                    .ordered(&expr, right.span, order, relation)
+                    .and_then(|()| self.literal_for(&expr, right.span, &literal))?;
+                if order == Order::Equal {
+                    self.impossible(&expr, &value, literal.span);
+                }
+                Some((expr, Predicate::Compare(order.turned(), value)))
+            }
+            (Side::Expr(a), Side::Expr(b)) => {
+                self.ordered(&a, left.span, order, relation)?;
+                if a.ty() != b.ty() {
+                    self.problems.push(
+                        Problem::new(
+                            Code::TypeMismatch,
+                            left.span.to(right.span),
+                            format!("{} is compared with {}", with_article(a.ty()), with_article(b.ty())),
+                        )
+                        .label(conversion(a.ty(), b.ty())),
+                    );
+                    return None;
+                }
+                Some((a, Predicate::CompareTo(order, b)))
+            }
+        }
+    }
+
+    /// Whether values of this type are in order, if order is asked for.
+    pub(super) fn ordered(
+        &mut self,
+        expr: &Expr,
+        span: Span,
+        order: Order,
+        relation: &Spanned<Relation>,
+    ) -> Option<()> {
+        let ty = expr.ty();
+        if order == Order::Equal || matches!(ty, Type::Int | Type::Version | Type::Time | Type::Percent) {
+            return Some(());
+        }
+        let symbol = relation.node.symbol();
+        let shown = clip(span.of(self.text));
+        let problem =
+            Problem::new(Code::TypeMismatch, relation.span, format!("`{symbol}` does not compare {ty}s"));
+        self.problems.push(match ty {
+            Type::String => problem.label(format!("say as what: `int({shown})` or `version({shown})`")),
+            Type::Ip => problem.label("ask `in` with a network or a range"),
+            _ => problem.label("it compares ints, versions, instants and percentages"),
+        });
+        None
+    }
+
+    pub(super) fn literal_for(
+        &mut self,
+        expr: &Expr,
+        span: Span,
+        literal: &Spanned<Literal>,
+    ) -> Option<Value<'static>> {
+        let ty = expr.ty();
+        let shown = clip(span.of(self.text));
+        let result = coerce::coerce(literal, ty).map_err(|problem| {
+            // The usual mistake: a number or a version against text.
+            match (ty, &literal.node) {
+                (Type::String, Literal::Int(i)) => {
+                    problem.label(format!("write `\"{i}\"`, or `int({shown})` on the other side"))
+                }
+                (Type::String, Literal::Bool(b)) => problem.label(format!("write `\"{b}\"`")),
+                (Type::String, Literal::Ip(ip)) => problem.label(format!("write `\"{ip}\"`")),
+                _ => problem,
+            }
+        });
+        self.note(result)
+    }
+
+    pub(super) fn string_test(
+        &mut self,
+        left: &Spanned<ast::Value>,
+        left_side: Side,
+        relation: Relation,
+        relation_span: Span,
+        right: &Spanned<ast::Value>,
+        right_side: Side,
+    ) -> Option<(Expr, Predicate)> {
+        let symbol = relation.symbol();
+        let Side::Expr(expr) = left_side else {
+            self.problems.push(
+                Problem::new(Code::TypeMismatch, left.span, format!("a literal stands before `{symbol}`"))
+                    .label("the field stands on the left, the literal on the right"),
+            );
+            return None;
+        };
+        if expr.ty() != Type::String {
+            let problem = Problem::new(
+                Code::TypeMismatch,
+                left.span,
+                format!("`{symbol}` asks a string, this is {}", with_article(expr.ty())),
+            );
+            self.problems.push(match (relation, expr.ty()) {
+                (Relation::Under | Relation::StartsWith, Type::Ip) => {
+                    problem.label("ask `in` with a network")
+                }
+                _ => problem,
+            });
+            return None;
+        }
+        let literal = match right_side {
+            Side::Literal(Spanned { node: Literal::String(literal), .. }) => literal,
+            Side::Literal(_) | Side::Expr(_) => {
+                self.problems.push(
+                    Problem::new(
+                        Code::TypeMismatch,
+                        right.span,
+                        format!("`{symbol}` needs a string literal on its right"),
+                    )
+                    .label(format!("as in `path {symbol} \"/api\"`")),
+                );
+                return None;
+            }
+        };
+        let bytes: Box<[u8]> = literal.as_bytes().into();
+        let predicate = match relation {
+            Relation::StartsWith => Predicate::StartsWith(bytes),
+            Relation::EndsWith => Predicate::EndsWith(bytes),
+            Relation::Contains => Predicate::Contains(bytes),
+            Relation::Matches => Predicate::Matches(self.pattern(&literal, right.span)?),
+            _ => match expr {
+                Expr::Field(Field::Path) => Predicate::PathUnder(bytes),
+                Expr::Field(Field::Host) => Predicate::HostUnder(bytes),
+                _ => {
+                    let problem = Problem::new(
+                        Code::TypeMismatch,
+                        relation_span,
+                        format!("`under` does not know the hierarchy of `{}`", clip(left.span.of(self.text))),
+                    );
+                    self.problems.push(match expr {
+                        Expr::Field(Field::RawPath) => problem.label("ask `path`, which is canonical"),
+                        _ => problem
+                            .label("it asks `path` and `host`; for other strings there is `starts_with`"),
+                    });
+                    return None;
+                }
+            },
+        };
+        if let Some((reason, instead)) = lint::impossible_part(&expr, &predicate) {
+            self.problems.push(never(right.span, &reason, instead));
+        }
+        Some((expr, predicate))
+    }
+
+    pub(super) fn pattern(&mut self, text: &str, span: Span) -> Option<Pattern> {
+        if let Some(known) = self.patterns.get(text) {
+            return known.clone();
+        }
+        if self.pattern_bytes > self.limits.program_bytes {
+            // Told once; those that were not looked at may be sound.
+            return None;
+        }
+        let compiled = match Pattern::new(text, self.limits.regex_bytes) {
+            Ok(pattern) => {
+                self.pattern_bytes = self.pattern_bytes.saturating_add(pattern.bytes());
+                Some(pattern)
+            }
+            Err(PatternError::TooLarge) => {
+                // Finding out took as long as compiling one of that size.
+                self.pattern_bytes = self.pattern_bytes.saturating_add(self.limits.regex_bytes);
+                self.problems.push(
+                    Problem::new(
+                        Code::BadRegex,
+                        span,
+                        format!("the regular expression takes more than {} bytes once compiled", self.limits.regex_bytes),
+                    )
+                    .label("fewer or smaller repetitions are needed")
+                    .help("`(?-u)` makes classes such as `\\w` small; the application can raise the limit `regex_bytes`"),
+                );
+                None
+            }
+            Err(PatternError::Syntax(reason)) => {
+                self.problems.push(
+                    Problem::new(
+                        Code::BadRegex,
+                        span,
+                        format!("the regular expression cannot be read: {reason}"),
+                    )
+                    .label(
+                        "the dialect is that of the Rust `regex` crate: no look-around, no back-references",
+                    ),
+                );
+                None
+            }
+        };
+        self.patterns.insert(text.to_owned(), compiled.clone());
+        if self.pattern_bytes > self.limits.program_bytes {
+            self.problems.push(
+                Problem::new(
+                    Code::TooLarge,
+                    span,
+                    format!(
+                        "the regular expressions up to here take more than {} bytes once compiled",
+                        self.limits.program_bytes
+                    ),
+                )
+                .label("those after it were not looked at")
+                .help("the application can raise the limit `program_bytes`"),
+            );
+            return None;
+        }
+        compiled
+    }
+}

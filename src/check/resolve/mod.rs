@@ -1,0 +1,251 @@
+//! Names and types: from the tree as it was written to the typed rules.
+//!
+//! Every function goes on after a mistake as far as it can, so that one look gives all of them; what could not
+//! be resolved is `None`, and the problem is in `problems`.
+//!
+//! Here is the rule set as a whole: which names there are. The files beside resolve what stands in a statement.
+
+mod condition;
+mod list;
+mod outcome;
+mod value;
+mod words;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use self::words::{duplicate, never};
+use super::typed::{Condition, Expr, Logical, Outcome, Route, Rules, Set};
+use super::{coerce, lint};
+use crate::diagnostic::{Code, Problem, Problems, Span};
+use crate::limits::Limits;
+use crate::schema::{Names, Pattern, Type, Value};
+use crate::syntax::ast::{self, Literal, Member, Spanned, Statement};
+
+/// Resolves a whole text. `None` if anything in it is an error.
+pub(crate) fn resolve_file(
+    file: &ast::File,
+    text: &str,
+    names: &Names<'_>,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Rules> {
+    if file.incomplete {
+        // Names that are missing may well be in the rest.
+        return None;
+    }
+    Resolver::new(file, text, names, limits, problems).file(file)
+}
+
+/// Resolves a condition that stands alone; `salt` is what `percent` uses without one of its own.
+pub(crate) fn resolve_condition(
+    condition: &Spanned<ast::Condition>,
+    text: &str,
+    salt: &str,
+    names: &Names<'_>,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Condition> {
+    let empty = ast::File::default();
+    let mut resolver = Resolver::new(&empty, text, names, limits, problems);
+    let resolved = resolver.condition(condition, salt)?;
+    if !resolver.problems.has_errors() {
+        lint::condition(&resolved, condition.span, resolver.problems);
+    }
+    Some(resolved)
+}
+
+struct Resolver<'a> {
+    text: &'a str,
+    names: &'a Names<'a>,
+    limits: &'a Limits,
+    problems: &'a mut Problems,
+    // In order: the names that a problem mentions must not change from run to run.
+    lists: BTreeMap<&'a str, NamedList<'a>>,
+    logical: BTreeMap<&'a str, u32>,
+    /// Names that a statement with a mistake would have given.
+    broken: HashSet<&'a str>,
+    patterns: HashMap<String, Option<Pattern>>,
+    /// What compiling the patterns took, sound or not.
+    pattern_bytes: usize,
+}
+
+struct NamedList<'a> {
+    list: &'a ast::List,
+    used: bool,
+    /// By the type it is asked for; `None` where a member does not fit.
+    typed: Vec<(Type, Option<Set>)>,
+}
+
+/// A comparison's side before its partner is known.
+enum Side {
+    Literal(Spanned<Literal>),
+    Expr(Expr),
+}
+
+impl<'a> Resolver<'a> {
+    fn new(
+        file: &'a ast::File,
+        text: &'a str,
+        names: &'a Names<'a>,
+        limits: &'a Limits,
+        problems: &'a mut Problems,
+    ) -> Self {
+        Resolver {
+            text,
+            names,
+            limits,
+            problems,
+            lists: BTreeMap::new(),
+            logical: BTreeMap::new(),
+            broken: file.broken.iter().map(String::as_str).collect(),
+            patterns: HashMap::new(),
+            pattern_bytes: 0,
+        }
+    }
+
+    fn file(&mut self, file: &'a ast::File) -> Option<Rules> {
+        let clusters = self.declare(file);
+        let mut rules = Rules {
+            clusters: self.names.schema.clusters.clone(),
+            logical: Vec::new(),
+            routes: Vec::new(),
+            default: Outcome { targets: Vec::new(), deal: None },
+        };
+        for cluster in &clusters {
+            if let Some(outcome) = self.outcome(&cluster.outcome, &cluster.name.node) {
+                rules.logical.push(Logical { name: cluster.name.node.as_str().into(), outcome });
+            }
+        }
+        self.cycles(&clusters, &rules);
+        let mut seen: HashMap<&str, Span> = HashMap::new();
+        let mut default: Option<(Span, Option<Outcome>)> = None;
+        for item in &file.items {
+            match &item.statement.node {
+                Statement::List(_) | Statement::Cluster(_) => {}
+                Statement::Rule(rule) => {
+                    if let Some(first) = seen.insert(&rule.name.node, rule.name.span) {
+                        self.problems.push(duplicate("route", &rule.name, first));
+                    }
+                    let condition = self.condition(&rule.condition, &rule.name.node);
+                    let outcome = self.outcome(&rule.outcome, &rule.name.node);
+                    let Some((condition, outcome)) = condition.zip(outcome) else { continue };
+                    rules.routes.push(Route {
+                        name: rule.name.node.as_str().into(),
+                        state: rule.state,
+                        condition,
+                        outcome,
+                        name_span: rule.name.span,
+                        condition_span: rule.condition.span,
+                    });
+                }
+                Statement::Default(outcome) => {
+                    let span = item.statement.span;
+                    let head = Span::new(span.start, (span.start + "default".len()).min(span.end));
+                    if let Some((first, _)) = &default {
+                        self.problems.push(
+                            Problem::new(Code::Default, head, "a second `default`")
+                                .label("there is one, and it decides when no route does")
+                                .related(*first, "the first stands"),
+                        );
+                    }
+                    let resolved = self.outcome(outcome, "default");
+                    default.get_or_insert((head, resolved));
+                }
+            }
+        }
+        if default.is_none() && !self.broken.contains("default") {
+            let end = self.text.len();
+            self.problems.push(
+                Problem::new(Code::Default, Span::new(end, end), "there is no `default`")
+                    .label("add `default => CLUSTER`: where requests go that no route takes"),
+            );
+        }
+        self.check_lists();
+        rules.default = default.and_then(|(_, outcome)| outcome)?;
+        if self.problems.has_errors() {
+            return None;
+        }
+        self.unused_lists();
+        lint::rules(&rules, self.problems);
+        Some(rules)
+    }
+
+    /// Makes all names known before any is looked up: statements may stand in any order.
+    fn declare(&mut self, file: &'a ast::File) -> Vec<&'a ast::Cluster> {
+        let mut clusters: Vec<&ast::Cluster> = Vec::new();
+        let mut index = 0;
+        for item in &file.items {
+            match &item.statement.node {
+                Statement::List(list) => {
+                    if self.names.list(&list.name.node).is_some() {
+                        self.problems.push(
+                            Problem::new(
+                                Code::DuplicateName,
+                                list.name.span,
+                                format!("the application supplies a list `{}`", list.name.node),
+                            )
+                            .label("choose another name"),
+                        );
+                    }
+                    let named = NamedList { list, used: false, typed: Vec::new() };
+                    match self.lists.get(list.name.node.as_str()) {
+                        Some(first) => {
+                            let first = first.list.name.span;
+                            self.problems.push(duplicate("list", &list.name, first));
+                        }
+                        None => {
+                            self.lists.insert(&list.name.node, named);
+                        }
+                    }
+                }
+                Statement::Cluster(cluster) => {
+                    let name = cluster.name.node.as_str();
+                    if self.names.cluster(name).is_some() {
+                        self.problems.push(
+                            Problem::new(
+                                Code::DuplicateName,
+                                cluster.name.span,
+                                format!("the application declares a cluster `{name}`"),
+                            )
+                            .label("a cluster made of others needs a name of its own"),
+                        );
+                    }
+                    match self.logical.get(name).and_then(|first| clusters.get(*first as usize)) {
+                        Some(first) => {
+                            self.problems.push(duplicate("cluster", &cluster.name, first.name.span));
+                        }
+                        None => {
+                            self.logical.insert(name, index);
+                            index += 1;
+                            clusters.push(cluster);
+                        }
+                    }
+                }
+                Statement::Rule(_) | Statement::Default(_) => {}
+            }
+        }
+        clusters
+    }
+
+    // === lints that need a place ===
+
+    fn impossible_members(&mut self, expr: &Expr, members: &[Member]) {
+        for member in members {
+            if let Member::One(one) = member
+                && let Ok(value) = coerce::coerce(one, expr.ty())
+            {
+                self.impossible(expr, &value, one.span);
+            }
+        }
+    }
+
+    fn impossible(&mut self, expr: &Expr, value: &Value<'_>, span: Span) {
+        if let Some((reason, instead)) = lint::impossible(expr, value) {
+            self.problems.push(never(span, &reason, instead));
+        }
+    }
+
+    fn note<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        result.map_err(|problem| self.problems.push(problem)).ok()
+    }
+}

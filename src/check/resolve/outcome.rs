@@ -1,0 +1,225 @@
+//! Outcomes: clusters, weights, keys.
+
+use std::collections::HashMap;
+
+use super::words::{clip, some_names};
+use super::{Resolver, Side};
+use crate::check::coerce;
+use crate::check::typed::{Deal, Expr, Outcome, Rules, Target};
+use crate::diagnostic::{Code, Problem, Span, nearest};
+use crate::schema::Type;
+use crate::split::{self, Split};
+use crate::syntax::ast::{self, Spanned};
+
+impl Resolver<'_> {
+    pub(super) fn outcome(&mut self, outcome: &ast::Outcome, name: &str) -> Option<Outcome> {
+        let salt = outcome.salt.as_ref().map_or(name, |salt| salt.node.as_str());
+        let targets: Vec<Option<Target>> =
+            outcome.targets.iter().map(|target| self.cluster(&target.cluster)).collect();
+        let key = outcome.key.as_ref().map(|key| self.key(key, salt));
+        let several = outcome.targets.len() > 1;
+        let mut sound = true;
+        if !several {
+            if let Some(weight) = outcome.targets.first().and_then(|target| target.weight.as_ref()) {
+                sound = false;
+                self.problems.push(
+                    Problem::new(Code::BadSplit, weight.span, "a weight on the only cluster")
+                        .label("delete it, or name the others and their weights")
+                        .help("for a part of the requests, ask `percent(KEY) < 5` in the condition; the rest goes on to the next rule"),
+                );
+            }
+            if let Some(key) = &outcome.key {
+                sound = false;
+                self.problems.push(
+                    Problem::new(Code::BadSplit, key.span, "`by` with a single cluster")
+                        .label("there is nothing to deal out; delete it"),
+                );
+            }
+            let targets = targets.into_iter().collect::<Option<Vec<_>>>()?;
+            return sound.then_some(Outcome { targets, deal: None });
+        }
+        if outcome.targets.len() > self.limits.targets {
+            self.problems.push(
+                Problem::new(
+                    Code::TooLarge,
+                    outcome.place.0,
+                    format!(
+                        "{} clusters in one outcome, {} are allowed",
+                        outcome.targets.len(),
+                        self.limits.targets
+                    ),
+                )
+                .help("the application can raise the limit `targets`"),
+            );
+            return None;
+        }
+        let mut named: HashMap<&str, Span> = HashMap::new();
+        for target in &outcome.targets {
+            if target.weight.is_none() {
+                sound = false;
+                self.problems.push(
+                    Problem::new(
+                        Code::BadSplit,
+                        target.cluster.span,
+                        format!("`{}` has no weight", target.cluster.node),
+                    )
+                    .label("one of several clusters has a weight, as in `gray 5, prod 95`"),
+                );
+            }
+            if let Some(earlier) = named.insert(&target.cluster.node, target.cluster.span) {
+                sound = false;
+                self.problems.push(
+                    Problem::new(
+                        Code::BadSplit,
+                        target.cluster.span,
+                        format!("`{}` stands twice", target.cluster.node),
+                    )
+                    .label("give it one weight")
+                    .related(earlier, "the first stands"),
+                );
+            }
+        }
+        if !sound {
+            return None;
+        }
+        let arms = outcome
+            .targets
+            .iter()
+            .map(|target| (target.cluster.node.as_str(), target.weight.as_ref().map_or(0, |w| w.node)));
+        let split = match Split::new(arms) {
+            Ok(split) => split,
+            Err(error) => {
+                let problem = Problem::new(Code::BadSplit, outcome.place.0, error.to_string());
+                self.problems.push(if error.is_all_zero() {
+                    problem.label("give at least one cluster a weight above 0")
+                } else {
+                    problem
+                });
+                return None;
+            }
+        };
+        let key = match key {
+            Some(None) => return None,
+            Some(key) => key,
+            None => None,
+        };
+        let targets = targets.into_iter().collect::<Option<Vec<_>>>()?;
+        Some(Outcome { targets, deal: Some(Deal { split, seed: split::seed(salt.as_bytes()), key }) })
+    }
+
+    pub(super) fn cluster(&mut self, name: &Spanned<String>) -> Option<Target> {
+        if let Some(index) = self.logical.get(name.node.as_str()) {
+            return Some(Target::Logical(*index));
+        }
+        if let Some(index) = self.names.cluster(&name.node) {
+            return Some(Target::Cluster(index));
+        }
+        if !self.broken.contains(name.node.as_str()) {
+            let declared = &self.names.schema.clusters;
+            let known = self.logical.keys().copied().chain(declared.iter().map(|c| &**c));
+            self.problems.push_with(Code::UnknownCluster, || {
+                let problem = Problem::new(
+                    Code::UnknownCluster,
+                    name.span,
+                    format!("unknown cluster `{}`", clip(&name.node)),
+                );
+                match nearest(&name.node, known) {
+                    Some(near) => problem.did_you_mean(Some(near)),
+                    None if declared.is_empty() => problem
+                        .label("the application declares no clusters")
+                        .help("in Rust: `Schema::clusters`"),
+                    None => problem.label(format!("known: {}", some_names(declared.iter().map(|c| &**c)))),
+                }
+            });
+        }
+        None
+    }
+
+    /// A logical cluster that contains itself, however far down.
+    pub(super) fn cycles(&mut self, clusters: &[&ast::Cluster], rules: &Rules) {
+        if rules.logical.len() != clusters.len() {
+            return;
+        }
+        // 0: not seen, 1: on the way, 2: done. The way is kept by hand, so that its length costs no stack.
+        let mut state = vec![0_u8; rules.logical.len()];
+        for start in 0..rules.logical.len() {
+            let mut way = vec![(start, 0)];
+            while let Some((at, next)) = way.pop() {
+                if next == 0 {
+                    if state.get(at) != Some(&0) {
+                        continue;
+                    }
+                    state.iter_mut().skip(at).take(1).for_each(|s| *s = 1);
+                }
+                let target = rules.logical.get(at).and_then(|logical| logical.outcome.targets.get(next));
+                match target {
+                    None => state.iter_mut().skip(at).take(1).for_each(|s| *s = 2),
+                    Some(target) => {
+                        way.push((at, next + 1));
+                        if let Target::Logical(inner) = target {
+                            let inner = *inner as usize;
+                            if state.get(inner) == Some(&1) {
+                                if let Some(cluster) = clusters.get(at) {
+                                    let span = cluster
+                                        .outcome
+                                        .targets
+                                        .get(next)
+                                        .map_or(cluster.name.span, |t| t.cluster.span);
+                                    self.problems.push(
+                                        Problem::new(
+                                            Code::BadSplit,
+                                            span,
+                                            format!("the cluster `{}` contains itself", cluster.name.node),
+                                        )
+                                        .label(
+                                            "in the end, every cluster is one that the application declares",
+                                        ),
+                                    );
+                                }
+                            } else {
+                                way.push((inner, 0));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A key's canonical text is hashed, so that types may mix.
+    pub(super) fn key(&mut self, key: &Spanned<ast::Value>, salt: &str) -> Option<Expr> {
+        let expr = match &key.node {
+            ast::Value::Coalesce(sides) => {
+                let sides: Vec<_> = sides.iter().map(|side| self.key_side(side, salt)).collect();
+                Expr::Coalesce(sides.into_iter().collect::<Option<_>>()?)
+            }
+            _ => self.key_side(key, salt)?,
+        };
+        if expr.is_constant() {
+            self.problems.push(
+                Problem::new(Code::TypeMismatch, key.span, "the key is the same for every request")
+                    .label("a key comes from the request, as `cookie(uid)` does"),
+            );
+            return None;
+        }
+        Some(expr)
+    }
+
+    pub(super) fn key_side(&mut self, side: &Spanned<ast::Value>, salt: &str) -> Option<Expr> {
+        let expr = match self.side(side, salt)? {
+            Side::Literal(literal) => {
+                let ty = coerce::natural(&literal.node).unwrap_or(Type::Ip);
+                Expr::Literal(self.note(coerce::coerce(&literal, ty))?)
+            }
+            Side::Expr(expr) => expr,
+        };
+        if expr.ty() == Type::Percent {
+            self.problems.push(
+                Problem::new(Code::TypeMismatch, side.span, "a percentage is not a key")
+                    .label("hash the key itself"),
+            );
+            return None;
+        }
+        Some(expr)
+    }
+}
