@@ -1891,7 +1891,24 @@ fn unquoted_foreign_name() {
      --> rules:1:7
       |
     1 | route 灰度: is_staff => gray
-      |       ^^ any other name than letters, digits, `_` and `-` can be quoted
+      |       ^^^^ any other name than letters, digits, `_` and `-` can be quoted
+    "#);
+}
+
+#[test]
+fn wide_characters_take_two_columns() {
+    assert_snapshot!(rules("route \"灰度 1\": tru => \"灰度\"\ndefault => prod"), @r#"
+    error: unknown field `tru`
+     --> rules:1:15
+      |
+    1 | route "灰度 1": tru => "灰度"
+      |                 ^^^ a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+
+    error: unknown cluster `灰度`
+     --> rules:1:22
+      |
+    1 | route "灰度 1": tru => "灰度"
+      |                        ^^^^^^ known: `gray`, `prod`
     "#);
 }
 

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use unicode_width::UnicodeWidthChar as _;
+
 use super::source::{Lines, Place};
 use super::{Code, Problem, Problems, Severity, Source, Span};
 
@@ -265,9 +267,11 @@ fn excerpt(text: &str, place: &Place, span: Span) -> (String, (usize, usize)) {
     let mut line = String::new();
     line.push_str(if cut_front { "…" } else { "" });
     line.extend(chars.iter().skip(skip).take(WIDEST).map(|c| if unseen(*c) { ' ' } else { *c }));
-    let shown = line.chars().count();
-    line.push_str(if cut_back { "…" } else { "" });
+    // From characters to columns: some take two, as those of 灰度 do, and combining ones none.
     let offset = before.saturating_sub(skip) + usize::from(cut_front);
-    let width = width.min(shown.saturating_sub(offset)).max(1);
-    (line, (offset, width))
+    let columns = |c: char| c.width().unwrap_or(0);
+    let caret = line.chars().take(offset).map(columns).sum();
+    let carets: usize = line.chars().skip(offset).take(width).map(columns).sum();
+    line.push_str(if cut_back { "…" } else { "" });
+    (line, (caret, carets.max(1)))
 }
