@@ -80,7 +80,10 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Count { kind, statement, target, state, count } in &self.counts {
             let state = if *state == State::Live { "" } else { state.as_str() };
-            let name = format!("{state} {kind} {}", visible(statement));
+            let name = match kind {
+                StatementKind::Default => kind.to_string(),
+                _ => format!("{state} {kind} {}", visible(statement)),
+            };
             let target = target.as_deref().map_or("(no key)".into(), visible);
             writeln!(f, "{count:>12}  {} => {target}", name.trim_start())?;
         }
