@@ -34,7 +34,7 @@ fn decide(criterion: &mut Criterion) {
     }
 }
 
-/// The single rules that `performance.md` compares with other engines.
+/// Single rules of the kinds that most rule sets are made of.
 fn one_rule(criterion: &mut Criterion) {
     let requests = load::requests();
     let mut group = criterion.benchmark_group("decide, one rule");

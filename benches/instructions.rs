@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The total divided by the second argument is what a decision takes. The first argument is one of `w1`, `w2`
-//! and `w3`, as in `performance.md`: one rule on host and path, one on host and a cookie in a list, and 20 mixed
+//! and `w3`: one rule on host and path, one on host and a cookie in a list, and 20 mixed
 //! rules of which none matches. Without arguments each is run once.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a bench may stop")]
 

@@ -149,6 +149,16 @@ fn an_explanation_can_be_read() {
     "#);
 }
 
+#[test]
+fn a_comparison_over_several_lines_is_explained_on_one() {
+    let engine = Engine::builder()
+        .clusters(["gray", "prod"])
+        .build("route a: header(x)\n    ==\n  \"two  blanks\" => gray\ndefault => prod")
+        .unwrap();
+    let why = engine.explain(&Request::get("/").body(()).unwrap());
+    assert_eq!(why.steps[0].looked_at[0].condition, "header(x) == \"two  blanks\"");
+}
+
 #[cfg(feature = "serde")]
 #[test]
 fn an_explanation_is_json() {

@@ -127,13 +127,9 @@ fn readable(text: &[u8]) -> String {
     format!("{body}{dots}")
 }
 
-/// A piece of rule text on one line, however many it stood on: then each run of blanks is one.
+/// A piece of rule text on one line, however many it stood on. No string goes over a line, so none is changed.
 fn one_line(text: &str) -> String {
-    let line = if text.contains('\n') {
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
-    } else {
-        text.to_owned()
-    };
+    let line = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(CONDITION) {
         Some((at, _)) => format!("{}…", line.get(..at).unwrap_or("")),
         None => line,
