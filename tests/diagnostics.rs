@@ -1913,6 +1913,16 @@ fn wide_characters_take_two_columns() {
 }
 
 #[test]
+fn a_long_literal_is_clipped() {
+    let error = condition(&format!("port == {}", "9".repeat(100_000))).to_string();
+    assert!(
+        error.starts_with("error: `999") && error.contains("…") && error.len() < 2_000,
+        "{}",
+        error.len()
+    );
+}
+
+#[test]
 fn weights_without_comma() {
     assert_snapshot!(rules("default => gray 5 prod 95"), @r#"
     error: a weight on the only cluster

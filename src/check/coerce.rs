@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::resolve::clip;
 use crate::diagnostic::{Code, Problem, Span};
 use crate::schema::{Time, Type, Value, Version};
 use crate::syntax::ast::{Literal, Member, Spanned};
@@ -26,13 +27,12 @@ pub(super) fn coerce(literal: &Spanned<Literal>, ty: Type) -> Result<Value<'stat
         (Literal::String(s), Type::String) => Ok(Value::from(s.clone())),
         (Literal::String(s), Type::Version) => {
             Version::parse(s.as_bytes()).map(Value::Version).ok_or_else(|| {
-                Problem::new(Code::BadLiteral, span, format!("`{}` is not a version", s.escape_debug()))
+                Problem::new(Code::BadLiteral, span, format!("`{}` is not a version", clip(s)))
                     .label("as in \"2\", \"v2.3\" or \"2.3.0-rc.1\"; numbers have no leading zeros")
             })
         }
         (Literal::String(s), Type::Time) => Time::parse(s).map(Value::Time).ok_or_else(|| {
-            let problem =
-                Problem::new(Code::BadLiteral, span, format!("`{}` is not an instant", s.escape_debug()));
+            let problem = Problem::new(Code::BadLiteral, span, format!("`{}` is not an instant", clip(s)));
             if Time::parse(&format!("{s}Z")).is_some() {
                 problem.label("add the offset from UTC, as `Z` or `+08:00`")
             } else {
@@ -141,7 +141,7 @@ fn percent_range(span: Span, found: &str) -> Problem {
 }
 
 fn network_where_address(span: Span, found: &str) -> Problem {
-    Problem::new(Code::TypeMismatch, span, format!("`{found}` is a network, not an address"))
+    Problem::new(Code::TypeMismatch, span, format!("`{}` is a network, not an address", clip(found)))
         .label(format!("ask `in [{found}]`"))
 }
 

@@ -214,6 +214,9 @@ impl serde::Serialize for Diagnostics {
     }
 }
 
+/// The most characters of a message, a label or a note.
+const LONGEST: usize = 400;
+
 /// A text for one line of a terminal: what cannot be seen, or would turn the line, is escaped as in a string.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(unseen) {
@@ -239,8 +242,11 @@ fn locate(problem: Problem, source: &Source, text: &str, lines: &Lines) -> Diagn
             format!("{what} at {}:{}:{}", there.name, there.line, there.column)
         }
     });
-    // Names come from the text or from the application, and may hold anything.
-    let seen = |text: String| visible(&text).into_owned();
+    // Names and literals come from the text or from the application, may hold anything and be of any length.
+    let seen = |text: String| match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", visible(text.get(..at).unwrap_or(""))),
+        None => visible(&text).into_owned(),
+    };
     let Problem { code, span, message, label, help, .. } = problem;
     let (message, label, help, note) = (seen(message), label.map(seen), help.map(seen), note.map(seen));
     Diagnostic { code, span, message, label, help, note, place, excerpt, caret }

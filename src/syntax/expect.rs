@@ -234,8 +234,8 @@ pub(super) fn token_at(text: &str, at: usize) -> Span {
 
 /// A piece of the author's text inside a sentence, clipped.
 pub(super) fn shown(found: &str) -> String {
-    let clipped: String = found.chars().take(40).flat_map(char::escape_debug).collect();
+    let clipped: String = found.chars().take(60).flat_map(char::escape_debug).collect();
     let clipped = clipped.replace("\\\"", "\"").replace("\\'", "'");
-    let dots = if found.chars().nth(40).is_some() { "…" } else { "" };
+    let dots = if found.chars().nth(60).is_some() { "…" } else { "" };
     format!("`{clipped}{dots}`")
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::ast::Literal;
+use super::expect::shown;
 use crate::diagnostic::{Code, Problem, Span};
 
 /// Steps of a decimal: four places.
@@ -84,10 +85,10 @@ pub(super) fn number(token: &str, span: Span) -> Result<Literal, Problem> {
     let digits = token.strip_prefix('-').unwrap_or(token);
     if digits.bytes().all(|b| b.is_ascii_digit()) {
         if digits.len() > 1 && digits.starts_with('0') {
-            return Err(bad(format!("`{token}` has leading zeros")).label("write it without"));
+            return Err(bad(format!("{} has leading zeros", shown(token))).label("write it without"));
         }
         return token.parse().map(Literal::Int).map_err(|_| {
-            bad(format!("`{token}` is too large for an int")).label(format!(
+            bad(format!("{} is too large for an int", shown(token))).label(format!(
                 "ints go from {} to {}",
                 i64::MIN,
                 i64::MAX
@@ -98,9 +99,9 @@ pub(super) fn number(token: &str, span: Span) -> Result<Literal, Problem> {
         return decimal(token, span).map(Literal::Decimal);
     }
     if dots > 1 {
-        return Err(bad(format!("`{token}` is not a number")).label("a version is written in quotes"));
+        return Err(bad(format!("{} is not a number", shown(token))).label("a version is written in quotes"));
     }
-    Err(bad(format!("`{token}` is not a number"))
+    Err(bad(format!("{} is not a number", shown(token)))
         .label("numbers are decimal digits, with no letters and no `_`")
         .help("text is written in quotes; a name starts with a letter or `_`"))
 }
@@ -109,30 +110,34 @@ pub(super) fn number(token: &str, span: Span) -> Result<Literal, Problem> {
 pub(super) fn decimal(token: &str, span: Span) -> Result<u64, Problem> {
     let bad = |message: String| Problem::new(Code::BadLiteral, span, message);
     if token.starts_with('-') {
-        return Err(bad(format!("`{token}` is negative")).label("percentages and weights are 0 or more"));
+        return Err(
+            bad(format!("{} is negative", shown(token))).label("percentages and weights are 0 or more")
+        );
     }
     let (whole, places) = token.split_once('.').unwrap_or((token, ""));
     if whole.len() > 1 && whole.starts_with('0') {
-        return Err(bad(format!("`{token}` has leading zeros")).label("write it without"));
+        return Err(bad(format!("{} has leading zeros", shown(token))).label("write it without"));
     }
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole) || !digits(places) || whole.is_empty() || (token.contains('.') && places.is_empty()) {
-        return Err(bad(format!("`{token}` is not a decimal number")).label("write it as `5` or `0.25`"));
+        return Err(
+            bad(format!("{} is not a decimal number", shown(token))).label("write it as `5` or `0.25`")
+        );
     }
     if places.len() > PLACES {
-        return Err(bad(format!("`{token}` has more than four decimal places"))
+        return Err(bad(format!("{} has more than four decimal places", shown(token)))
             .label("steps of 0.0001 are the finest there are"));
     }
     format!("{whole}{places:0<PLACES$}")
         .parse()
-        .map_err(|_| bad(format!("`{token}` is too large")).label("percentages go to 100"))
+        .map_err(|_| bad(format!("{} is too large", shown(token))).label("percentages go to 100"))
 }
 
 /// Reads a weight into steps of 0.0001.
 pub(super) fn weight(token: &str, span: Span) -> Result<u64, Problem> {
     let steps = decimal(token, span)?;
     if steps > LARGEST_WEIGHT * 10_000 {
-        return Err(Problem::new(Code::BadSplit, span, format!("the weight `{token}` is too large"))
+        return Err(Problem::new(Code::BadSplit, span, format!("the weight {} is too large", shown(token)))
             .label("weights go to 1000000000 and are relative to their sum"));
     }
     Ok(steps)
@@ -141,7 +146,7 @@ pub(super) fn weight(token: &str, span: Span) -> Result<u64, Problem> {
 /// Reads an address; an IPv4-mapped one is IPv4.
 pub(crate) fn address(text: &str, span: Span) -> Result<IpAddr, Problem> {
     text.parse::<IpAddr>().map(|ip| ip.to_canonical()).map_err(|_| {
-        let problem = Problem::new(Code::BadLiteral, span, format!("`{text}` is not an address"));
+        let problem = Problem::new(Code::BadLiteral, span, format!("{} is not an address", shown(text)));
         if text.bytes().filter(|b| *b == b'.').count() == 3 && !text.contains(':') {
             problem.label("IPv4 has four numbers from 0 to 255, without leading zeros")
         } else {
@@ -158,7 +163,7 @@ pub(crate) fn network(address: &str, prefix: &str, span: Span) -> Result<ipnet::
     let ip: IpAddr = match address.parse() {
         Ok(ip) => ip,
         Err(_) => {
-            return Err(bad(format!("`{text}` is not a network"))
+            return Err(bad(format!("{} is not a network", shown(&text)))
                 .label("write it as `10.0.0.0/8` or `2001:db8::/32`"));
         }
     };
@@ -166,16 +171,16 @@ pub(crate) fn network(address: &str, prefix: &str, span: Span) -> Result<ipnet::
     let plain = prefix == "0" || (!prefix.starts_with('0') && prefix.bytes().all(|b| b.is_ascii_digit()));
     let Some(length) = Some(prefix).filter(|_| plain).and_then(|p| p.parse().ok()).filter(|l| *l <= most)
     else {
-        return Err(bad(format!("`{text}` has no valid prefix length"))
+        return Err(bad(format!("{} has no valid prefix length", shown(&text)))
             .label(format!("after the `/` stands a number from 0 to {most}")));
     };
     let (ip, length) = match ip.to_canonical() {
         IpAddr::V4(v4) if ip.is_ipv6() && length >= 96 => (IpAddr::V4(v4), length - 96),
         _ => (ip, length),
     };
-    let net = ipnet::IpNet::new(ip, length).map_err(|_| bad(format!("`{text}` is not a network")))?;
+    let net = ipnet::IpNet::new(ip, length).map_err(|_| bad(format!("{} is not a network", shown(&text))))?;
     if net.trunc() != net {
-        return Err(bad(format!("`{text}` has bits set after its prefix")).label(format!(
+        return Err(bad(format!("{} has bits set after its prefix", shown(&text))).label(format!(
             "the network is `{}`; the one address is `{}`",
             net.trunc(),
             net.addr()

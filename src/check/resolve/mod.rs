@@ -13,6 +13,7 @@ mod words;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+pub(super) use self::words::clip;
 use self::words::{duplicate, never};
 use super::typed::{Condition, Expr, Logical, Outcome, Route, Rules, Set};
 use super::{coerce, lint};

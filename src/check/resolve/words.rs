@@ -51,7 +51,7 @@ pub(super) fn some_names<'n>(names: impl Iterator<Item = &'n str>) -> String {
 }
 
 /// A piece of the author's text, short enough for a sentence.
-pub(super) fn clip(text: &str) -> String {
+pub(in crate::check) fn clip(text: &str) -> String {
     let mut chars = text.chars();
     let mut out: String =
         chars.by_ref().take(40).map(|c| if crate::diagnostic::unseen(c) { ' ' } else { c }).collect();
