@@ -17,6 +17,8 @@ pub(crate) struct Rules {
     pub(crate) clusters: Vec<Arc<str>>,
     /// The clusters made of others, in text order; none contains itself.
     pub(crate) logical: Vec<Logical>,
+    /// The logical clusters, each after those it is made of.
+    pub(crate) inner_first: Vec<usize>,
     /// In text order.
     pub(crate) routes: Vec<Route>,
     pub(crate) default: Outcome,

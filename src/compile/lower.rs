@@ -27,14 +27,13 @@ pub(crate) enum CompileError {
 pub(crate) fn compile(rules: &Rules, most: usize) -> Result<Program, CompileError> {
     let mut lowering = Lowering::default();
     lowering.parts.clusters = index(rules.clusters.len());
-    let order = inner_first(rules);
     let mut places = vec![0; rules.logical.len()];
-    for (place, logical) in order.iter().enumerate() {
+    for (place, logical) in rules.inner_first.iter().enumerate() {
         if let Some(entry) = places.get_mut(*logical) {
             *entry = index(place);
         }
     }
-    for at in order {
+    for &at in &rules.inner_first {
         if let Some(logical) = rules.logical.get(at) {
             lowering.outcome(&logical.outcome, Owner::Logical(index(at)), &places);
         }
@@ -86,30 +85,6 @@ pub(crate) fn compile_condition(condition: &Condition, most: usize) -> Result<Pr
     let yes = lowering.push(Op::Hit { hit: 0, next: end });
     let entry = lowering.condition(&condition, yes, end);
     lowering.finish(entry, most)
-}
-
-/// The logical clusters, each after those it is made of.
-fn inner_first(rules: &Rules) -> Vec<usize> {
-    let mut order = Vec::with_capacity(rules.logical.len());
-    let mut seen = vec![false; rules.logical.len()];
-    for start in 0..rules.logical.len() {
-        let mut way = vec![(start, 0)];
-        while let Some((at, next)) = way.pop() {
-            if next == 0 && std::mem::replace(seen.get_mut(at).unwrap_or(&mut true), true) {
-                continue;
-            }
-            match rules.logical.get(at).and_then(|logical| logical.outcome.targets.get(next)) {
-                Some(target) => {
-                    way.push((at, next + 1));
-                    if let typed::Target::Logical(inner) = target {
-                        way.push((*inner as usize, 0));
-                    }
-                }
-                None => order.push(at),
-            }
-        }
-    }
-    order
 }
 
 #[derive(Default)]

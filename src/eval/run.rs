@@ -63,7 +63,7 @@ impl<'p, 'r> Run<'p, 'r> {
             let hit = &program.hits()[hit as usize];
             let outcome = &program.outcomes()[hit.outcome as usize];
             at = next;
-            let Some(target) = self.deal(outcome, false) else {
+            let Some(target) = self.deal(outcome) else {
                 // No key: the route does not match.
                 count(outcome.cell + outcome.targets.len() as u32);
                 continue;
@@ -103,19 +103,19 @@ impl<'p, 'r> Run<'p, 'r> {
 
     // === outcomes ===
 
-    /// The index of the chosen target. Without a key it is `None`, or chance decides if it must be `total`.
-    fn deal(&mut self, outcome: &'p crate::bytecode::Outcome, total: bool) -> Option<usize> {
+    /// The index of the chosen target; `None` without a key.
+    fn deal(&mut self, outcome: &'p crate::bytecode::Outcome) -> Option<usize> {
         let Some(deal) = &outcome.deal else { return Some(0) };
-        let chance = |chance: u64| split::hash(&chance.to_le_bytes(), deal.seed);
         let hash = match deal.key {
-            None => chance(self.chance),
-            Some(key) => match self.hash(key, deal.seed) {
-                Some(hash) => hash,
-                None if total => chance(self.chance),
-                None => return None,
-            },
+            Some(key) => self.hash(key, deal.seed)?,
+            None => self.chance(deal.seed),
         };
         Some(deal.split.pick(hash))
+    }
+
+    /// The hash that stands for a key where chance decides.
+    fn chance(&self, seed: u64) -> u64 {
+        split::hash(&self.chance.to_le_bytes(), seed)
     }
 
     /// From a target down to a declared cluster.
@@ -125,13 +125,10 @@ impl<'p, 'r> Run<'p, 'r> {
                 Target::Cluster(cluster) => return cluster,
                 Target::Outcome(index) => {
                     let outcome = &self.program.outcomes()[index as usize];
-                    let chosen = match self.deal(outcome, false) {
-                        Some(chosen) => chosen,
-                        None => {
-                            count(outcome.cell + outcome.targets.len() as u32);
-                            self.deal(outcome, true).unwrap_or(0)
-                        }
-                    };
+                    let chosen = self.deal(outcome).unwrap_or_else(|| {
+                        count(outcome.cell + outcome.targets.len() as u32);
+                        outcome.deal.as_ref().map_or(0, |deal| deal.split.pick(self.chance(deal.seed)))
+                    });
                     count(outcome.cell + chosen as u32);
                     target = outcome.targets[chosen];
                 }

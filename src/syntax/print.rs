@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Write as _};
 
 use super::ast::{Comment, Condition, File, Item, Literal, Member, Outcome, Set, State, Statement, Value};
 use super::is_bare;
+use crate::diagnostic::unseen;
 use crate::schema::decimal4;
 
 /// Longer lines are broken where they can be.
@@ -123,12 +124,7 @@ impl Display for Quoted<'_> {
                 '\n' => f.write_str("\\n")?,
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
-                // Control characters, and those that turn the direction of writing or cannot be seen.
-                c if c.is_control()
-                    || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
-                {
-                    write!(f, "\\u{{{:x}}}", u32::from(c))?;
-                }
+                c if unseen(c) => write!(f, "{}", c.escape_unicode())?,
                 c => f.write_char(c)?,
             }
         }

@@ -109,6 +109,7 @@ impl<'a> Resolver<'a> {
         let mut rules = Rules {
             clusters: self.names.schema.clusters.clone(),
             logical: Vec::new(),
+            inner_first: Vec::new(),
             routes: Vec::new(),
             default: Outcome { targets: Vec::new(), deal: None },
         };
@@ -117,7 +118,7 @@ impl<'a> Resolver<'a> {
                 rules.logical.push(Logical { name: cluster.name.node.as_str().into(), outcome });
             }
         }
-        self.cycles(&clusters, &rules);
+        rules.inner_first = self.inner_first(&clusters, &rules);
         let mut seen: HashMap<&str, Span> = HashMap::new();
         let mut default: Option<(Span, Option<Outcome>)> = None;
         for item in &file.items {

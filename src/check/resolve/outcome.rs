@@ -135,10 +135,12 @@ impl Resolver<'_> {
         None
     }
 
-    /// A logical cluster that contains itself, however far down.
-    pub(super) fn cycles(&mut self, clusters: &[&ast::Cluster], rules: &Rules) {
+    /// The logical clusters, each after those it is made of. One that contains itself, however far down, is a
+    /// problem.
+    pub(super) fn inner_first(&mut self, clusters: &[&ast::Cluster], rules: &Rules) -> Vec<usize> {
+        let mut order = Vec::with_capacity(clusters.len());
         if rules.logical.len() != clusters.len() {
-            return;
+            return order;
         }
         // 0: not seen, 1: on the way, 2: done. The way is kept by hand, so that its length costs no stack.
         let mut state = vec![0_u8; rules.logical.len()];
@@ -153,7 +155,10 @@ impl Resolver<'_> {
                 }
                 let target = rules.logical.get(at).and_then(|logical| logical.outcome.targets.get(next));
                 match target {
-                    None => state.iter_mut().skip(at).take(1).for_each(|s| *s = 2),
+                    None => {
+                        state.iter_mut().skip(at).take(1).for_each(|s| *s = 2);
+                        order.push(at);
+                    }
                     Some(target) => {
                         way.push((at, next + 1));
                         if let Target::Logical(inner) = target {
@@ -184,6 +189,7 @@ impl Resolver<'_> {
                 }
             }
         }
+        order
     }
 
     /// A key's canonical text is hashed, so that types may mix.
