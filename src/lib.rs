@@ -79,6 +79,16 @@ pub mod schema;
 pub mod split;
 mod syntax;
 
+/// What the fuzzer reaches of the inside; only in its own builds.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Any program: see `eval/fuzzing.rs`.
+    pub fn program(data: &[u8]) {
+        crate::eval::fuzzing::program(data);
+    }
+}
+
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use engine::{
     BuildError, Condition, Decision, Engine, EngineBuilder, Moment, RuleSet, Rules, Statements, format,

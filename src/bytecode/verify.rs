@@ -39,6 +39,8 @@ pub(crate) enum Invalid {
     NoDefault,
     /// An outcome without a target, or with several and no deal, or with a deal for another number.
     Outcome { at: usize },
+    /// An answer that is remembered in another test's place.
+    Memo { at: usize },
     /// A counter that is not the outcome's own.
     Cell { at: usize },
     /// A divisor that is not positive.
@@ -71,14 +73,22 @@ impl Parts {
             }
         }
         let slot_there = |slot: SlotId| (slot.0 as usize) < slots.len();
+        let mut remembered = 0_u32;
         for (at, test) in tests.iter().enumerate() {
             let other = match test.check {
                 Check::Against(_, other) => slot_there(other),
                 _ => true,
             };
-            if !slot_there(test.slot) || !other || test.memo.is_some_and(|memo| memo >= *memos) {
+            if !slot_there(test.slot) || !other {
                 return Err(Invalid::Dangling { what: "test", at });
             }
+            if test.memo.is_some_and(|memo| memo != remembered) {
+                return Err(Invalid::Memo { at });
+            }
+            remembered += u32::from(test.memo.is_some());
+        }
+        if remembered != *memos {
+            return Err(Invalid::Memo { at: tests.len() });
         }
         let mut depths: Vec<usize> = Vec::with_capacity(slots.len());
         for (at, slot) in slots.iter().enumerate() {
@@ -164,6 +174,7 @@ impl fmt::Display for Invalid {
             Invalid::Deep { at } => write!(f, "slot {at} is made of too many others"),
             Invalid::NoDefault => write!(f, "there is no default, or it is not the last outcome"),
             Invalid::Outcome { at } => write!(f, "outcome {at} has no target, or no deal that fits"),
+            Invalid::Memo { at } => write!(f, "test {at} remembers in another's place"),
             Invalid::Cell { at } => write!(f, "outcome {at} counts in another's place"),
             Invalid::Divisor { at } => write!(f, "slot {at} divides by nothing"),
         }
@@ -210,7 +221,9 @@ mod tests {
         refused(|p| p.ops[1] = Op::Hit { hit: 0, next: 3 }, Invalid::Jump { op: 1 });
         refused(|p| p.ops[1] = Op::Hit { hit: 1, next: 2 }, Invalid::Dangling { what: "op", at: 1 });
         refused(|p| p.tests.clear(), Invalid::Dangling { what: "op", at: 0 });
-        refused(|p| p.memos = 0, Invalid::Dangling { what: "test", at: 0 });
+        refused(|p| p.memos = 0, Invalid::Memo { at: 1 });
+        refused(|p| p.memos = 2, Invalid::Memo { at: 1 });
+        refused(|p| p.tests.push(p.tests[0].clone()), Invalid::Memo { at: 1 });
         refused(|p| p.tests[0].slot = SlotId(2), Invalid::Dangling { what: "test", at: 0 });
         refused(|p| p.slots[1] = Slot::Lower(SlotId(1)), Invalid::Circle { what: "slot", at: 1 });
         refused(|p| p.slots[1] = Slot::Modulo(SlotId(0), 0), Invalid::Divisor { at: 1 });

@@ -4,6 +4,8 @@
 //! each field at most once, and allocates only when something has to be decoded or the program asks for more
 //! slots than fit in its inline part.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod run;
 
 pub(crate) use run::Run;

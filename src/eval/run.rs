@@ -79,7 +79,7 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// Forgets everything.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.slots.clear();
         self.slots.resize(self.program.slots().len(), UNKNOWN);
         self.memos.clear();
@@ -104,7 +104,7 @@ impl<'p, 'r> Run<'p, 'r> {
     // === outcomes ===
 
     /// The index of the chosen target; `None` without a key.
-    fn deal(&mut self, outcome: &'p crate::bytecode::Outcome) -> Option<usize> {
+    pub(super) fn deal(&mut self, outcome: &'p crate::bytecode::Outcome) -> Option<usize> {
         let Some(deal) = &outcome.deal else { return Some(0) };
         let hash = match deal.key {
             Some(key) => self.hash(key, deal.seed)?,
@@ -114,7 +114,7 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// The hash that stands for a key where chance decides.
-    fn chance(&self, seed: u64) -> u64 {
+    pub(super) fn chance(&self, seed: u64) -> u64 {
         split::hash(&self.chance.to_le_bytes(), seed)
     }
 
@@ -158,7 +158,7 @@ impl<'p, 'r> Run<'p, 'r> {
         }
     }
 
-    fn ask(&mut self, test: &'p Test) -> bool {
+    pub(super) fn ask(&mut self, test: &'p Test) -> bool {
         let range = self.slot(test.slot);
         if let Check::Against(order, other) = &test.check {
             let others = self.slot(*other);

@@ -6,25 +6,27 @@
 
 use std::time::{Duration, SystemTime};
 
+use arbitrary::Unstructured;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use pointsman::RuleSet;
+use pointsman::engine::StatementKind;
 use pointsman::schema::{ClientAddr, List, PeerAddr, Schema, Trusted, Type, Version};
 
 /// Choices read from bytes. When they run out every choice is the first, which is the simplest: so a generator
 /// always ends, and fewer bytes make smaller things.
 pub struct Choices<'b> {
-    bytes: &'b [u8],
+    bytes: Unstructured<'b>,
 }
 
 impl<'b> Choices<'b> {
     pub fn new(bytes: &'b [u8]) -> Self {
-        Choices { bytes }
+        Choices { bytes: Unstructured::new(bytes) }
     }
 
-    /// A number below `n`, which is at most 256.
+    /// A number below `n`, which is at most 256: one byte.
     pub fn below(&mut self, n: usize) -> usize {
-        let Some((first, rest)) = self.bytes.split_first() else { return 0 };
-        self.bytes = rest;
-        usize::from(*first) % n.max(1)
+        let most = n.clamp(1, 256) - 1;
+        self.bytes.int_in_range(0..=most).unwrap_or(0)
     }
 
     pub fn one<'t, T: ?Sized>(&mut self, of: &[&'t T]) -> &'t T {
@@ -556,4 +558,35 @@ impl RuleText {
         comment(&mut text, "");
         (text, comments)
     }
+}
+
+// === what a rule set says of itself ===
+
+/// The routes of which a lint says that they never decide.
+pub fn never_decides(rules: &RuleSet) -> Vec<String> {
+    let text = rules.text();
+    let kinds = ["route ", "shadow route ", "paused route "];
+    let routes = rules.statements().into_iter().filter(|s| s.kind == StatementKind::Route);
+    let names: Vec<_> = routes.map(|statement| statement.name).collect();
+    // Each route of a generated text begins a line; in another text the lint is let pass.
+    let starts: Vec<usize> = text
+        .char_indices()
+        .filter(|(at, _)| *at == 0 || text.as_bytes()[at - 1] == b'\n')
+        .filter(|(at, _)| kinds.iter().any(|kind| text[*at..].starts_with(kind)))
+        .map(|(at, _)| at)
+        .collect();
+    if starts.len() != names.len() {
+        return Vec::new();
+    }
+    rules
+        .lints()
+        .iter()
+        .filter(|lint| matches!(lint.code().as_str(), "never-reached" | "never-matches"))
+        .filter_map(|lint| {
+            let before = starts.iter().filter(|start| **start <= lint.span().start).count();
+            // A list or a default can have a lint as well, in the lines behind a route.
+            let inside = !text[starts[before.checked_sub(1)?]..lint.span().start].contains("\ndefault");
+            names.get(before - 1).filter(|_| inside).cloned()
+        })
+        .collect()
 }
