@@ -125,6 +125,52 @@ fn a_condition_allocates_nothing() {
     assert_eq!(info.count_total, 0);
 }
 
+/// A hundred thousand rules that each make their own values of one field must not keep them all: a request of a few
+/// kilobytes would take gigabytes.
+#[test]
+fn the_memory_of_a_decision_does_not_grow_with_the_rules() {
+    const RULES: usize = 2000;
+    let peak = |rule: &dyn Fn(usize) -> String, request: &Request<()>| {
+        let mut rules: String = (0..RULES).map(|i| rule(i) + "\n").collect();
+        rules += "default => prod";
+        let engine = Engine::builder().clusters(["gray", "prod"]).build(&*rules).unwrap();
+        let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 7 };
+        let info = measure(|| {
+            let decision = engine.decide_at(request, moment);
+            assert_eq!(
+                decision.rule(),
+                Some("r1999"),
+                "the last of them, which looks at what is kept and what is not"
+            );
+        });
+        assert_eq!(engine.explain_at(request, moment).rule.as_deref(), Some("r1999"));
+        info.bytes_max
+    };
+    let last = |i| if i + 1 == RULES { "!exists(query(none))" } else { "exists(query(none))" };
+
+    // 2,000 values a rule: 160 MB if all were kept.
+    let query: Vec<_> = (0..=2000).map(|i| format!("q={i}")).collect();
+    let request = Request::get(format!("/?{}", query.join("&"))).body(()).unwrap();
+    let rule = |i| format!("route r{i}: int(query(q)) % {} == {} && {} => gray", i + 2, i + 1, last(i));
+    let values = peak(&rule, &request);
+    assert!(values < 4 << 20, "{values}");
+
+    // 16 KB of text a rule: 32 MB.
+    let request = Request::get("/").header("x", "A".repeat(16 << 10)).body(()).unwrap();
+    let rule = |i| format!("route r{i}: lower(header(x) ?? \"{i}\") != \"x\" && {} => gray", last(i));
+    let bytes = peak(&rule, &request);
+    assert!(bytes < 4 << 20, "{bytes}");
+
+    // The keys of splits are made in the same way.
+    let rule = |i| {
+        let key = format!("lower(header(x) ?? \"{i}\")");
+        let state = if i + 1 == RULES { "" } else { "shadow " };
+        format!("{state}route r{i}: true => gray 1, prod 1 by {key}")
+    };
+    let keys = peak(&rule, &request);
+    assert!(keys < 4 << 20, "{keys}");
+}
+
 #[test]
 fn the_counting_counts() {
     let info = measure(|| drop(String::from("x")));

@@ -28,6 +28,17 @@ pub(crate) struct Run<'p, 'r> {
     slots: SmallVec<[(u32, u32); 32]>,
     arena: Arena<'r>,
     memos: SmallVec<[Memo; 16]>,
+    /// Bytes of text that were made from values and are kept with them.
+    made: usize,
+    passing: Passing,
+}
+
+/// Slots whose values are forgotten before the next question, because enough is kept already.
+#[derive(Default)]
+struct Passing {
+    slots: Vec<SlotId>,
+    /// What the arena held, and how much of it was made, before the first of them.
+    kept: (usize, usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +50,20 @@ enum Memo {
 
 const UNKNOWN: (u32, u32) = (u32::MAX, u32::MAX);
 
+/// How many values are kept for questions to come, and how many bytes of text made from them. What is asked for
+/// beyond is made anew each time: a decision's memory depends on the request, and not on how many rules look at it.
+/// Next to nothing where programs are made by the thousand, so that forgetting is tried as well.
+const KEPT_VALUES: usize = if cfg!(any(test, fuzzing)) { 2 } else { 1 << 14 };
+const KEPT_BYTES: usize = if cfg!(any(test, fuzzing)) { 8 } else { 1 << 18 };
+
 // === impl Run ===
 
 #[expect(clippy::indexing_slicing, reason = "the program was verified: what it points at is there")]
 impl<'p, 'r> Run<'p, 'r> {
     pub(crate) fn new(program: &'p Program, input: Input<'r>, chance: u64) -> Self {
         // Empty, so that the inline parts need not be moved along: that took longer than a comparison.
-        Run { program, input, chance, slots: SmallVec::new(), arena: Arena::new(), memos: SmallVec::new() }
+        let (slots, arena, memos) = (SmallVec::new(), Arena::new(), SmallVec::new());
+        Run { program, input, chance, slots, arena, memos, made: 0, passing: Passing::default() }
     }
 
     /// Whether the condition of a program that was compiled from one alone is true.
@@ -85,6 +103,8 @@ impl<'p, 'r> Run<'p, 'r> {
         self.memos.clear();
         self.memos.resize(self.program.memos(), Memo::Unasked);
         self.arena.clear();
+        self.made = 0;
+        self.passing.slots.clear();
     }
 
     /// The next op that is a hit, from `at` on, and where to go on.
@@ -106,6 +126,7 @@ impl<'p, 'r> Run<'p, 'r> {
     /// The index of the chosen target; `None` without a key.
     pub(super) fn deal(&mut self, outcome: &'p crate::bytecode::Outcome) -> Option<usize> {
         let Some(deal) = &outcome.deal else { return Some(0) };
+        self.forget_passing();
         let hash = match deal.key {
             Some(key) => self.hash(key, deal.seed)?,
             None => self.chance(deal.seed),
@@ -159,6 +180,7 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     pub(super) fn ask(&mut self, test: &'p Test) -> bool {
+        self.forget_passing();
         let range = self.slot(test.slot);
         if let Check::Against(order, other) = &test.check {
             let others = self.slot(*other);
@@ -180,9 +202,35 @@ impl<'p, 'r> Run<'p, 'r> {
         range
     }
 
+    /// Before a question: the values of the last one are not looked at any more.
+    #[inline]
+    fn forget_passing(&mut self) {
+        if !self.passing.slots.is_empty() {
+            for slot in self.passing.slots.drain(..) {
+                self.slots[slot.0 as usize] = UNKNOWN;
+            }
+            let (values, made) = self.passing.kept;
+            self.arena.truncate(values);
+            self.made = made;
+        }
+    }
+
     // Apart from `slot`, which is asked far more often and is to be inlined.
     #[inline(never)]
     fn fill(&mut self, id: SlotId) -> Range<usize> {
+        let before = (self.arena.len(), self.made);
+        let range = self.values(id);
+        // From the first that passes on, all pass until they are forgotten, as nothing is taken away before.
+        if before.0 > KEPT_VALUES || before.1 > KEPT_BYTES {
+            if self.passing.slots.is_empty() {
+                self.passing.kept = before;
+            }
+            self.passing.slots.push(id);
+        }
+        range
+    }
+
+    fn values(&mut self, id: SlotId) -> Range<usize> {
         let program = self.program;
         match &program.slots()[id.0 as usize] {
             Slot::Field(field) => {
@@ -191,12 +239,20 @@ impl<'p, 'r> Run<'p, 'r> {
                 start..self.arena.len()
             }
             Slot::Literal(value) => self.one(Some(value.clone())),
-            Slot::Lower(of) => self.each(*of, |value| match value {
-                Value::String(Cow::Borrowed(text)) if !text.iter().any(u8::is_ascii_uppercase) => {
-                    Some(Value::bytes(text))
-                }
-                value => Some(Value::String(text(value).to_ascii_lowercase().into())),
-            }),
+            Slot::Lower(of) => {
+                let mut made = 0;
+                let lowered = self.each(*of, |value| match value {
+                    Value::String(Cow::Borrowed(text)) if !text.iter().any(u8::is_ascii_uppercase) => {
+                        Some(Value::bytes(text))
+                    }
+                    value => {
+                        made += text(value).len();
+                        Some(Value::String(text(value).to_ascii_lowercase().into()))
+                    }
+                });
+                self.made += made;
+                lowered
+            }
             Slot::Len(of) => self.each(*of, |value| i64::try_from(text(value).len()).ok().map(Value::Int)),
             Slot::Int(of) => self.each(*of, |value| parse_int(text(value)).map(Value::Int)),
             Slot::Version(of) => self.each(*of, |value| Version::parse(text(value)).map(Value::Version)),
@@ -225,7 +281,7 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// A function of each value of another slot; where it has no answer, there is no value.
-    fn each(&mut self, of: SlotId, f: impl Fn(&Value<'r>) -> Option<Value<'r>>) -> Range<usize> {
+    fn each(&mut self, of: SlotId, mut f: impl FnMut(&Value<'r>) -> Option<Value<'r>>) -> Range<usize> {
         let range = self.slot(of);
         let start = self.arena.len();
         for at in range {
