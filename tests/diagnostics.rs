@@ -182,6 +182,38 @@ fn too_many_parentheses() {
 }
 
 #[test]
+fn unclosed_raw_string() {
+    assert_snapshot!(condition(r##"host == r"a"##), @r#"
+    error: a raw string has no closing `"` on its line
+     --> condition:1:9
+      |
+    1 | host == r"a
+      |         ^ it starts here
+    "#);
+    assert_snapshot!(condition(r###"host matches r##"a"# && path == "/""###), @r###"
+    error: a raw string has no closing `"##` on its line
+     --> condition:1:14
+      |
+    1 | host matches r##"a"# && path == "/"
+      |              ^ it starts here
+    "###);
+    assert_snapshot!(rules("route a: true => gray by ip salt r#\"x\ndefault => prod"), @r##"
+    error: a raw string has no closing `"#` on its line
+     --> rules:1:34
+      |
+    1 | route a: true => gray by ip salt r#"x
+      |                                  ^ it starts here
+    "##);
+    assert_snapshot!(rules("route r\"a\": true => gray\ndefault => prod"), @r#"
+    error: expected a name, found a raw string
+     --> rules:1:7
+      |
+    1 | route r"a": true => gray
+      |       ^
+    "#);
+}
+
+#[test]
 fn unclosed_string() {
     assert_snapshot!(condition(r#"host == "a"#), @r#"
     error: a string has no closing quote on its line

@@ -77,9 +77,14 @@ pub(super) fn unexpected(text: &str, at: usize, mut expected: Vec<Expected>) -> 
         [one] => (*one).to_owned(),
         [init @ .., last] => format!("{} or {last}", init.join(", ")),
     };
-    let shown = match found {
-        "" => "the end of the text".to_owned(),
-        _ => shown(found),
+    let shown = match raw_end(text, at) {
+        Some(end) if !text.get(at..).is_some_and(|rest| is_closed(rest, &end)) => {
+            let message = format!("a raw string has no closing `{end}` on its line");
+            return Problem::new(Code::Syntax, span, message).label("it starts here");
+        }
+        Some(_) => "a raw string".to_owned(),
+        None if found.is_empty() => "the end of the text".to_owned(),
+        None => shown(found),
     };
     if found == "\"" && is_unclosed(text, at) {
         return Problem::new(Code::Syntax, span, "a string has no closing quote on its line")
@@ -212,6 +217,19 @@ fn is_unclosed(text: &str, at: usize) -> bool {
     let line = text.get(at + 1..).unwrap_or("");
     let line = line.split('\n').next().unwrap_or("");
     !line.replace("\\\\", "").replace("\\\"", "").contains('"')
+}
+
+/// What ends the raw string that starts at `at`, if one does.
+fn raw_end(text: &str, at: usize) -> Option<String> {
+    let fence = text.get(at..)?.strip_prefix('r')?;
+    let hashes = fence.len() - fence.trim_start_matches('#').len();
+    fence.get(hashes..)?.starts_with('"').then(|| format!("\"{}", "#".repeat(hashes)))
+}
+
+/// Whether the raw string that `rest` starts with has its end on its line.
+fn is_closed(rest: &str, end: &str) -> bool {
+    let line = rest.split('\n').next().unwrap_or("");
+    line.get(1 + end.len()..).is_some_and(|body| body.contains(end))
 }
 
 /// The token at `at`, for people: a word, a run of operator characters, or one character.
