@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
 use allocation_counter::measure;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderValue, Request};
 use pointsman::engine::Moment;
 use pointsman::{Engine, Limits};
 
@@ -24,32 +24,31 @@ fn main() {
     let only: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word.as_str()));
     println!("| text | bytes | accepted | time | memory |\n|---|---:|---|---:|---:|");
-    for (name, make) in texts() {
+    for (name, rules) in texts() {
         if wanted(name) {
-            text(name, &make());
+            text(name, &rules);
         }
     }
-    println!(
-        "\n| rule set | request | questions | time | memory | explained in |\n|---|---|---:|---:|---:|---:|"
-    );
-    for (name, make, request) in decisions() {
+    println!("\n| rules | their bytes | request's bytes | questions | time | memory | explained in |");
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    for (name, rules, request) in decisions() {
         if wanted(name) {
-            decision(name, &make(), &request());
+            decision(name, &rules, &request);
         }
     }
 }
 
 // === texts ===
 
-type Make = fn() -> String;
+/// The size of the largest text.
+const MOST: usize = 4 << 20;
 
-/// As many pieces as fit into a text of the largest size, between a head and a tail.
-fn fill(head: &str, tail: &str, piece: impl Fn(usize) -> String) -> String {
-    let room = Limits::default().text_bytes - tail.len();
+/// As many pieces as fit into a text of a size, between a head and a tail.
+fn fill(size: usize, head: &str, tail: &str, piece: impl Fn(usize) -> String) -> String {
     let mut text = head.to_owned();
-    for at in 0.. {
+    for at in 0..Limits::default().list_members {
         let piece = piece(at);
-        if text.len() + piece.len() > room {
+        if text.len() + piece.len() + tail.len() > size {
             break;
         }
         text += &piece;
@@ -57,62 +56,58 @@ fn fill(head: &str, tail: &str, piece: impl Fn(usize) -> String) -> String {
     text + tail
 }
 
+/// One route whose condition is a row of alternatives.
+fn row(size: usize, piece: impl Fn(usize) -> String) -> String {
+    fill(size, "route r:", &format!("false=>b\n{DEFAULT}"), |at| piece(at) + "||")
+}
+
 /// As many statements as are allowed, the default among them.
 fn statements(piece: impl Fn(usize) -> String) -> String {
     (1..Limits::default().statements).map(piece).collect::<String>() + DEFAULT
 }
 
-/// One route whose condition is a row of alternatives.
-fn alternatives(piece: impl Fn(usize) -> String) -> String {
-    fill("route r:", &format!("false=>b\n{DEFAULT}"), |at| piece(at) + "||")
+/// One list in one route.
+fn list(member: impl Fn(usize) -> String) -> String {
+    fill(MOST, "route r:int(query(q))in[", &format!("]=>b\n{DEFAULT}"), member)
 }
 
-fn texts() -> [(&'static str, Make); 14] {
-    [
-        ("one comparison, again and again", || alternatives(|_| "ip==1.1.1.1".into())),
-        ("comparisons, each its own", || alternatives(|at| format!("port=={at}"))),
-        ("fields, each its own", || alternatives(|at| format!("query(q{at})==\"\""))),
-        ("most statements", || {
-            let mut text: String =
-                (1..Limits::default().statements).map(|at| format!("route r{at}:port=={at}=>b\n")).collect();
-            text += DEFAULT;
-            text
-        }),
-        ("most members", || {
-            let members: String =
-                (0..Limits::default().list_members).map(|at| format!("{:x},", at % 7)).collect();
-            format!("list l=[{}]\n{DEFAULT}", members.replace(|c: char| c.is_ascii_alphabetic(), "1"))
-        }),
-        ("members, each its own", || {
-            fill("list l=[", &format!("]\nroute r:int(query(q)) in l=>b\n{DEFAULT}"), |at| format!("{at},"))
-        }),
-        ("networks", || {
-            fill("route r:ip in [", &format!("]=>b\n{DEFAULT}"), |at| {
-                format!("{}.{}.{}.0/24,", at >> 16, at >> 8 & 255, at & 255)
-            })
-        }),
-        ("clusters of clusters", || {
-            fill("cluster c0=a\n", DEFAULT, |at| format!("cluster c{}=c{at},a by ip\n", at + 1))
-        }),
-        ("splits", || fill("", DEFAULT, |at| format!("route r{at}:true=>a 1,b {}by ip\n", at + 1))),
-        ("routes that cover each other", || {
-            fill("", DEFAULT, |at| format!("route r{at}:path under\"/{}\"&&port>={at}=>b\n", at % 7))
-        }),
-        ("regular expressions, small", || alternatives(|at| format!("host matches\"{at}x*\""))),
-        ("regular expressions, large", || {
-            let mut text = "route r:".to_owned();
-            for at in 0..LARGE_REGEXES {
-                let _ = write!(text, "host matches\"{at}(?:\\\\pL{{20}}|x)y\"||");
-            }
-            text + "false=>b\n" + DEFAULT
-        }),
-        ("broken statements", || fill("", "", |_| "route\n".into())),
-        ("brackets that never close", || fill("route r:", "", |_| "(".into())),
+fn texts() -> Vec<(&'static str, String)> {
+    let network = |at: usize| format!("{}.{}.{}.0/24,", at >> 16, at >> 8 & 255, at & 255);
+    let logical = |at: usize| match at {
+        1 => "cluster c1=a\n".to_owned(),
+        _ => format!("cluster c{at}=c{} 1,a 1 by ip\n", at - 1),
+    };
+    vec![
+        ("one comparison, again and again", row(MOST, |_| "ip==1.1.1.1".into())),
+        ("comparisons, each its own", row(MOST, |at| format!("port=={at}"))),
+        ("fields, each its own", row(MOST, |at| format!("query(q{at})==\"\""))),
+        ("most statements", statements(|at| format!("route r{at}:port=={at}=>b\n"))),
+        (
+            "routes that nearly cover each other",
+            statements(|at| format!("route r{at}:path==\"/{}\"&&port>={at}=>b\n", at % 7)),
+        ),
+        ("clusters of clusters", statements(logical)),
+        ("splits", statements(|at| format!("route r{at}:port=={at}=>a 1,b {} by ip\n", at % 9 + 1))),
+        ("most members, all equal", list(|_| "1,".into())),
+        ("members, each its own", list(|at| format!("{at},"))),
+        ("networks", fill(MOST, "route r:ip in[", &format!("]=>b\n{DEFAULT}"), network)),
+        ("expressions, small", row(MOST, |at| format!("host matches\"{at}x*\""))),
+        ("expressions, largest", expressions(LARGE)),
+        ("broken statements", fill(MOST, "", "", |_| "route\n".into())),
+        ("brackets that never close", fill(MOST, "route r:", "", |_| "(".into())),
     ]
 }
 
-/// As many as fit into a program.
-const LARGE_REGEXES: usize = 60;
+/// So many regular expressions of nearly the largest size; those beyond do not fit into a program.
+const LARGE: usize = 64;
+
+fn expressions(count: usize) -> String {
+    let mut text = "route r:".to_owned();
+    for at in 0..count {
+        let _ = write!(text, r#"header(x)matches"(?s-u:a.{{9000}}b){at}"||"#);
+    }
+    text + "false=>b\n" + DEFAULT
+}
 
 fn text(name: &str, text: &str) {
     let mut accepted = None;
@@ -129,101 +124,78 @@ fn text(name: &str, text: &str) {
     }
     let accepted = match accepted.expect("it ran") {
         Ok(()) => "yes".to_owned(),
-        Err(error) => {
-            format!("no: {}", error.lines().next().unwrap_or_default().chars().take(60).collect::<String>())
-        }
+        Err(error) => format!("no: {}", first_line(&error)),
     };
     println!("| {name} | {} | {accepted} | {} | {} |", text.len(), time(took), bytes(memory));
 }
 
 // === decisions ===
 
-fn uri(query: String) -> Request<()> {
-    // As long as the `http` crate takes them.
-    Request::get(format!("/?{}", query.chars().take(65_500).collect::<String>()))
-        .body(())
-        .expect("is a request")
-}
+/// A sixteenth of the largest text: what a decision takes grows with the rules, and nobody waits for minutes.
+const PART: usize = MOST / 16;
 
-/// A header of as many bytes as hyper's server takes at most in one head.
-fn header(value: Vec<u8>) -> Request<()> {
-    let mut request = Request::new(());
-    let value = HeaderValue::from_bytes(&value).expect("is a value");
-    request.headers_mut().insert(HeaderName::from_static("x"), value);
-    request
-}
-
+/// As many bytes as hyper's server takes in one head.
 const HEAD: usize = 400_000;
 
-type Rows = [(&'static str, Make, fn() -> Request<()>); 10];
+/// A request with a query as long as the `http` crate takes.
+fn query(unit: &str) -> Request<()> {
+    Request::get(format!("/?{}", unit.repeat(65_500 / unit.len()))).body(()).expect("is a request")
+}
 
-fn decisions() -> Rows {
-    let values: fn() -> Request<()> = || uri("q=1&".repeat(16_000));
-    let names: fn() -> Request<()> = || uri("q&".repeat(32_000));
-    let letters: fn() -> Request<()> = || header(b"a".repeat(HEAD));
-    [
-        ("int(query(q)) % N", || alternatives(|at| format!("int(query(q))%{}==9", at + 2)), values),
-        ("query(qN)", || alternatives(|at| format!("query(q{at})==\"\"")), names),
+fn header(name: &'static str, unit: &[u8]) -> Request<()> {
+    let value = HeaderValue::from_bytes(&unit.repeat(HEAD / unit.len())).expect("is a value");
+    Request::get("/").header(name, value).body(()).expect("is a request")
+}
+
+fn decisions() -> Vec<(&'static str, String, Request<()>)> {
+    let chain = |at: usize| {
+        let open = "(".repeat(29);
+        (0..29).fold(format!("{open}int(query(q))%{}", 99_999 - at), |all, level| {
+            format!("{all})%{}", 99_998 - level)
+        }) + "==9"
+    };
+    let split = |at| format!("shadow route r{at}:true=>a 1,b 1 by lower(header(x)??\"{at}\")\n");
+    vec![
+        ("int(query(q)) % N == 9", row(PART, |at| format!("int(query(q))%{}==9", at + 2)), query("q=1&")),
+        ("((int(query(q)) % N) % N)… == 9", row(PART, chain), query("q=1&")),
         (
-            "cookie(cN)",
-            || alternatives(|at| format!("cookie(c{at})==\"\"")),
-            || {
-                let mut request = header(Vec::new());
-                let line = HeaderValue::from_bytes(&b"c=;".repeat(HEAD / 3)).expect("is a value");
-                request.headers_mut().insert(http::header::COOKIE, line);
-                request
-            },
+            "int(query(q)) % N > len(query(q))",
+            row(PART, |at| format!("int(query(q))%{}>len(query(q))", at + 9)),
+            query("q=1&"),
         ),
-        ("contains", || alternatives(|at| format!("header(x)contains\"aaaab{at}\"")), letters),
+        ("query(qN) == \"\"", row(PART, |at| format!("query(q{at})==\"\"")), query("q&")),
+        ("cookie(cN) == \"\"", row(PART, |at| format!("cookie(c{at})==\"\"")), header("cookie", b"c=;")),
         (
-            "lower(… ?? N)",
-            || alternatives(|at| format!("lower(header(x)??\"{at}\")==\"\"")),
-            || header(b"A".repeat(HEAD)),
-        ),
-        (
-            "keys of splits",
-            || {
-                fill("", DEFAULT, |at| {
-                    format!("route r{at}:true=>a,b by cookie(c)??header(y)??header(x{at})\n")
-                })
-            },
-            letters,
+            "header(x) contains N",
+            row(PART, |at| format!("header(x)contains\"aaaab{at}\"")),
+            header("x", b"a"),
         ),
         (
-            "field against field",
-            || alternatives(|at| format!("int(query(q))%{}==len(query(q))", at + 2)),
-            values,
+            "lower(header(x) ?? N) == \"\"",
+            row(PART, |at| format!("lower(header(x)??\"{at}\")==\"\"")),
+            header("x", b"A"),
         ),
+        ("splits by lower(header(x) ?? N)", fill(PART, "", DEFAULT, split), header("x", b"A")),
         (
-            "a % in a % in a %",
-            || {
-                alternatives(|at| {
-                    (0..30).fold("int(query(q))".to_owned(), |all, level| {
-                        format!("{all}%{}", 99_999 - level - at)
-                    }) + "==9"
-                })
-            },
-            values,
+            "header(x) matches, small",
+            row(PART, |at| format!("header(x)matches\"a[ab]{{9}}b{at}\"")),
+            header("x", b"a"),
         ),
-        ("matches, small", || alternatives(|at| format!("header(x)matches\"a[ab]{{9}}b{at}\"")), letters),
-        (
-            "matches, large",
-            || {
-                let mut text = "route r:".to_owned();
-                for at in 0..LARGE_REGEXES {
-                    let _ = write!(text, "header(x)matches\"(?s-u:a.{{2000}}b){at}\"||");
-                }
-                text + "false=>b\n" + DEFAULT
-            },
-            || header(b"ab".iter().copied().cycle().take(HEAD).collect()),
-        ),
+        ("header(x) matches, one of the largest", expressions(1), header("x", b"ab")),
     ]
 }
 
 fn decision(name: &str, text: &str, request: &Request<()>) {
-    let engine = Engine::builder().clusters(CLUSTERS).build(text);
-    let engine =
-        engine.map_err(|error| error.to_string().chars().take(300).collect::<String>()).expect("is accepted");
+    let engine = match Engine::builder().clusters(CLUSTERS).build(text) {
+        Ok(engine) => engine,
+        Err(error) => {
+            return println!(
+                "| {name} | {} |  |  | refused: {} |",
+                text.len(),
+                first_line(&error.to_string())
+            );
+        }
+    };
     let questions = engine.rules().disassemble().lines().filter(|line| line.contains("  test t")).count();
     let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
     let mut took = Duration::ZERO;
@@ -243,6 +215,11 @@ fn decision(name: &str, text: &str, request: &Request<()>) {
         bytes(info.bytes_max),
         time(explained)
     );
+}
+
+/// The start of a message.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().chars().take(60).collect()
 }
 
 // === figures ===
