@@ -236,8 +236,7 @@ fn a_nul_is_refused_outside_strings_and_kept_inside() {
 fn a_lone_quote_is_refused() {
     refused("a lone quote", "\"".into(), "closing quote");
     condition_refused("a quote without its end", "host == \"a".into(), "quote");
-    // `r` is a name and `#` starts a comment.
-    refused("a raw string without its end", route("host == r#\"a\""), "expected");
+    refused("a raw string without its end", route("host == r#\"a\""), "a raw string has no closing");
     refused("4 MiB of quotes", "\"".repeat(sized(4 << 20)), "expected");
 }
 
