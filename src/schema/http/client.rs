@@ -766,8 +766,8 @@ mod tests {
                 }
             }
         }
-        // Milliseconds when linear, minutes when not.
-        assert!(start.elapsed() < Duration::from_secs(10));
+        // Milliseconds when linear, a quarter of an hour when not; and a busy machine is no mistake.
+        assert!(start.elapsed() < Duration::from_secs(120));
     }
 
     proptest! {

@@ -212,8 +212,8 @@ mod tests {
             let found = Name::new(b"uid").values(&headers).count();
             assert!(found <= 1 || part == "uid= ;", "{part}");
         }
-        // Milliseconds when linear, minutes when not.
-        assert!(start.elapsed() < Duration::from_secs(10));
+        // Milliseconds when linear, a quarter of an hour when not; and a busy machine is no mistake.
+        assert!(start.elapsed() < Duration::from_secs(120));
     }
 
     fn told(lines: &[String], name: &str) -> Vec<String> {

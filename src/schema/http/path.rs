@@ -407,8 +407,8 @@ mod tests {
         }
         let deep = format!("/a{}{}", "/b".repeat(200_000), "/..".repeat(200_000));
         assert_eq!(text(deep), "/a/");
-        // Milliseconds when linear, minutes when not.
-        assert!(start.elapsed() < Duration::from_secs(10));
+        // Milliseconds when linear, a quarter of an hour when not; and a busy machine is no mistake.
+        assert!(start.elapsed() < Duration::from_secs(120));
     }
 
     #[test]
