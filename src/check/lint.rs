@@ -179,7 +179,7 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
         Expr::Field(Field::Host) if whole == Whole::Yes && text.ends_with(b".") => {
             say("`host` has no dot at its end", Some(lower().trim_end_matches('.').to_owned()))
         }
-        Expr::Field(Field::Host) if memchr::memmem::find(text, b"://").is_some() || text.contains(&b'/') => {
+        Expr::Field(Field::Host) if text.contains(&b'/') => {
             Some(("`host` is a name and nothing else".into(), Some("ask `scheme` and `path` as well".into())))
         }
         Expr::Field(Field::Host)
@@ -302,9 +302,9 @@ pub(super) fn truth(condition: &Condition) -> Option<bool> {
 fn never_satisfied(test: &Test) -> bool {
     match &test.predicate {
         Predicate::In(Set::Members(_, members)) => {
-            members.is_empty()
-                || (members.len() <= PARTS
-                    && members.iter().all(|(from, to)| from == to && never_equal(&test.expr, from)))
+            // Of an empty list, all members are impossible.
+            members.len() <= PARTS
+                && members.iter().all(|(from, to)| from == to && never_equal(&test.expr, from))
         }
         Predicate::In(Set::Supplied(_))
         | Predicate::IsTrue
