@@ -1465,6 +1465,128 @@ fn never_reached_superset() {
     "#);
 }
 
+/// What is said of each condition, a line for each: the message, and what stands at the caret.
+fn said<'c>(conditions: impl IntoIterator<Item = &'c str>) -> String {
+    let mut out = String::new();
+    for text in conditions {
+        for problem in &condition(text) {
+            out.push_str(&format!("{text}\n    {}", problem.message()));
+            problem.label().into_iter().for_each(|label| out.push_str(&format!(" | {label}")));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+#[test]
+fn a_literal_that_no_request_has_is_answered_with_what_to_write() {
+    assert_snapshot!(said([
+        "len(path) == -1",
+        "int(header(n)) % 10 == 10",
+        "port == 65536",
+        "percent(ip) == 100",
+        r#"lower(path) == "/A""#,
+        r#"host == "A.test""#,
+        r#"host == """#,
+        r#"host == "a.test.""#,
+        r#"host == "https://a.test""#,
+        r#"host == "a.test/b""#,
+        r#"host == "2001:db8::1""#,
+        r#"host == "a.test:80""#,
+        r#"host under ".a.test""#,
+        r#"host under "A.test.""#,
+        r#"path == "/a?b""#,
+        r#"path == "/a#b""#,
+        r#"path == """#,
+        r#"path == "a""#,
+        r#"path == "/%7ea""#,
+        r#"path == "/a%2f""#,
+        r#"path under "/a/../b/""#,
+        r#"path starts_with "a""#,
+        r#"path starts_with "/a//b""#,
+        r#"path contains "/../""#,
+        r#"path contains "/./""#,
+        r#"path contains "%2f""#,
+        r#"raw_path == "/a?b""#,
+        r#"raw_query starts_with "?a""#,
+        r#"method == "get""#,
+        r#"method == "Patch""#,
+        r#"scheme == "HTTPS""#,
+        r#"cookie(a) == "b;c""#,
+        r#"cookie(a) == " b ""#,
+        r#"header(x) == "b\n""#,
+    ]), @r#"
+    len(path) == -1
+        a length is never negative
+    int(header(n)) % 10 == 10
+        a remainder of 10 is never 10 | it goes from 0 to 9
+    port == 65536
+        a port is never 65536 | ports go from 0 to 65535
+    percent(ip) == 100
+        a percentage of a key is never 100 | it is below 100; ask `< 100`
+    lower(path) == "/A"
+        `lower(…)` has no upper-case letters | write "/a"
+    host == "A.test"
+        `host` has no upper-case letters | write "a.test"
+    host == ""
+        `host` is never empty text | ask `!exists(host)`
+    host == "a.test."
+        `host` has no dot at its end | write "a.test"
+    host == "https://a.test"
+        `host` is a name and nothing else | ask `scheme` and `path` as well
+    host == "a.test/b"
+        `host` is a name and nothing else | ask `scheme` and `path` as well
+    host == "2001:db8::1"
+        an IPv6 literal in `host` keeps its brackets | write "[2001:db8::1]"
+    host == "a.test:80"
+        `host` has no port | ask `port` as well
+    host under ".a.test"
+        a host name has no part before its first dot that is empty | `under` takes in the subdomains already: "a.test"
+    host under "A.test."
+        `host` has no upper-case letters | write "a.test"
+    path == "/a?b"
+        `path` ends before `?` and `#` | a parameter is `query(NAME)`
+    path == "/a#b"
+        `path` ends before `?` and `#` | a parameter is `query(NAME)`
+    path == ""
+        `path` is canonical and never this | write "/"
+    path == "a"
+        `path` is canonical and never this | write "/a"
+    path == "/%7ea"
+        `path` is canonical and never this | write "/~a"
+    path == "/a%2f"
+        `path` is canonical and never this | write "/a%2F"
+    path under "/a/../b/"
+        `path` is canonical and never this | write "/b"
+    path starts_with "a"
+        `path` starts with `/` | write "/a"
+    path starts_with "/a//b"
+        `path` is canonical: no two `/` follow each other | `raw_path` is as received
+    path contains "/../"
+        `path` is canonical: it has no dot segments | `raw_path` is as received
+    path contains "/./"
+        `path` is canonical: it has no dot segments | `raw_path` is as received
+    path contains "%2f"
+        `path` is canonical: its escapes are upper case | as in "%2F"
+    raw_path == "/a?b"
+        `raw_path` ends before `?` | a parameter is `query(NAME)`
+    raw_query starts_with "?a"
+        `raw_query` starts behind `?`
+    method == "get"
+        methods are written in upper case | write "GET"
+    method == "Patch"
+        methods are written in upper case | write "PATCH"
+    scheme == "HTTPS"
+        a scheme is lower case | write "https"
+    cookie(a) == "b;c"
+        a cookie's value has no `;`
+    cookie(a) == " b "
+        a cookie's value has no white space around it, but in quotes | write "b"
+    header(x) == "b\n"
+        a header has no control characters
+    "#);
+}
+
 // A client can send all of these, so nothing may follow from them: no other rule is out of reach.
 #[test]
 fn what_only_an_odd_client_sends_is_warned_of_and_proves_nothing() {
