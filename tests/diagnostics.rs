@@ -655,6 +655,30 @@ fn bad_ipv6() {
 }
 
 #[test]
+fn what_is_no_address_is_told_how_the_family_it_looks_like_is_written() {
+    assert_snapshot!(said([
+        r#"ip == "10.0.0""#,
+        r#"ip == "10.0.0.256""#,
+        r#"ip == "1::2::3""#,
+        r#"ip == "a.test""#,
+        r#"ip in ["a.test", "10.0.0"]"#,
+    ]), @r#"
+    ip == "10.0.0"
+        `10.0.0` is not an address | IPv4 has four numbers from 0 to 255, without leading zeros
+    ip == "10.0.0.256"
+        `10.0.0.256` is not an address | IPv4 has four numbers from 0 to 255, without leading zeros
+    ip == "1::2::3"
+        `1::2::3` is not an address | IPv6 has eight groups of up to four hexadecimal digits; `::` stands for zeros, once
+    ip == "a.test"
+        `a.test` is not an address | as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`
+    ip in ["a.test", "10.0.0"]
+        `a.test` is not an address | as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`
+    ip in ["a.test", "10.0.0"]
+        `10.0.0` is not an address | IPv4 has four numbers from 0 to 255, without leading zeros
+    "#);
+}
+
+#[test]
 fn host_bits() {
     assert_snapshot!(condition("ip in [10.0.0.1/8]"), @r#"
     error: `10.0.0.1/8` has bits set after its prefix
