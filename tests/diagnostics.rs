@@ -1131,6 +1131,139 @@ fn two_types() {
 }
 
 #[test]
+fn a_literal_of_another_type_is_answered_with_the_one_that_fits() {
+    assert_snapshot!(said([
+        r#"port == "80""#,
+        r#"port == "a""#,
+        "port == true",
+        "port == 10.0.0.1",
+        "port == 80.5",
+        "host == 5",
+        "host == true",
+        "host == 10.0.0.1",
+        "host == 10.0.0.0/8",
+        "host == 1.5",
+        "is_staff == 1",
+        r#"is_staff == "true""#,
+        "now > 5",
+        "now > true",
+        r#"now > "2026-11-27""#,
+        r#"now > "2026-11-27T00:00:00""#,
+        "version(host) >= 2",
+        "version(host) >= 2.3",
+        "version(host) >= true",
+        r#"version(host) >= "2.x""#,
+        "ip == 5",
+        r#"ip == "10.0.0.0/8""#,
+        r#"ip == "10.0.0.1/8""#,
+        "ip == 10.0.0.0/8",
+        r#"percent(ip) < "5""#,
+        "percent(ip) < -1",
+        "percent(ip) < 101",
+        "percent(ip) < 100.0001",
+        "percent(ip) < -0.5",
+        r#""80" == port"#,
+        "host in [1]",
+        r#"port in ["a"]"#,
+        r#"ip in ["10.0.0.1/8"]"#,
+        r#"ip in ["10.0.0.0/33"]"#,
+        "port in [9..8]",
+        r#"version(host) in ["3".."2"]"#,
+        r#"now in ["2026-02-01T00:00:00Z".."2026-01-01T00:00:00Z"]"#,
+        "ip in [10.0.0.2..10.0.0.1]",
+        "ip in [10.0.0.1..::1]",
+        "ip in [::1..10.0.0.1]",
+        "ip in [10.0.0.0/8..10.0.0.1]",
+        r#"host in ["a".."b"]"#,
+    ]), @r#"
+    port == "80"
+        expected an int, found a string | as an int it is `80`
+    port == "a"
+        expected an int, found a string | an int stands here
+    port == true
+        expected an int, found a bool | an int stands here
+    port == 10.0.0.1
+        expected an int, found an ip | an int stands here
+    port == 80.5
+        `80.5` is a decimal, which only a percentage is compared with | here stands an int
+    host == 5
+        expected a string, found an int | write `"5"`, or `int(host)` on the other side
+    host == true
+        expected a string, found a bool | write `"true"`
+    host == 10.0.0.1
+        expected a string, found an ip | write `"10.0.0.1"`
+    host == 10.0.0.0/8
+        expected a string, found an ip | as a string it is `"10.0.0.0/8"`
+    host == 1.5
+        `1.5` is a decimal, which only a percentage is compared with | here stands a string
+    is_staff == 1
+        expected a bool, found an int | a bool is compared with `true` or `false`, or stands alone
+    is_staff == "true"
+        expected a bool, found a string | a bool is compared with `true` or `false`, or stands alone
+    now > 5
+        expected a time, found an int | write it as RFC 3339 does: "2026-11-27T00:00:00+08:00"
+    now > true
+        expected a time, found a bool | write it as RFC 3339 does: "2026-11-27T00:00:00+08:00"
+    now > "2026-11-27"
+        `2026-11-27` is not an instant | write it as RFC 3339 does: "2026-11-27T00:00:00+08:00"
+    now > "2026-11-27T00:00:00"
+        `2026-11-27T00:00:00` is not an instant | add the offset from UTC, as `Z` or `+08:00`
+    version(host) >= 2
+        expected a version, found an int | as a version it is `"2"`
+    version(host) >= 2.3
+        `2.3` is a decimal, which only a percentage is compared with | a version is written in quotes
+    version(host) >= true
+        expected a version, found a bool | a version stands here
+    version(host) >= "2.x"
+        `2.x` is not a version | as in "2", "v2.3" or "2.3.0-rc.1"; numbers have no leading zeros
+    ip == 5
+        expected an ip, found an int | an ip stands here
+    ip == "10.0.0.0/8"
+        `10.0.0.0/8` is a network, not an address | ask `in [10.0.0.0/8]`
+    ip == "10.0.0.1/8"
+        `10.0.0.1/8` has bits set after its prefix | the network is `10.0.0.0/8`; the one address is `10.0.0.1`
+    ip == 10.0.0.0/8
+        `10.0.0.0/8` is a network, not an address | ask `in [10.0.0.0/8]`
+    percent(ip) < "5"
+        expected a percentage, found a string | a percentage stands here
+    percent(ip) < -1
+        `-1` is not a percentage | percentages go from 0 to 100
+    percent(ip) < 101
+        `101` is not a percentage | percentages go from 0 to 100
+    percent(ip) < 100.0001
+        `100.0001` is not a percentage | percentages go from 0 to 100
+    percent(ip) < -0.5
+        `-0.5` is negative | percentages and weights are 0 or more
+    "80" == port
+        expected an int, found a string | as an int it is `80`
+    host in [1]
+        expected a string, found an int | as a string it is `"1"`
+    port in ["a"]
+        expected an int, found a string | an int stands here
+    ip in ["10.0.0.1/8"]
+        `10.0.0.1/8` has bits set after its prefix | the network is `10.0.0.0/8`; the one address is `10.0.0.1`
+    ip in ["10.0.0.0/33"]
+        `10.0.0.0/33` has no valid prefix length | after the `/` stands a number from 0 to 32
+    port in [9..8]
+        a range that ends before it starts | the lower end comes first
+    version(host) in ["3".."2"]
+        a range that ends before it starts | the lower end comes first
+    now in ["2026-02-01T00:00:00Z".."2026-01-01T00:00:00Z"]
+        a range that ends before it starts | the lower end comes first
+    ip in [10.0.0.2..10.0.0.1]
+        a range that ends before it starts | the lower end comes first
+    ip in [10.0.0.1..::1]
+        a range from IPv4 to IPv6 | write one range for each family
+    ip in [::1..10.0.0.1]
+        a range from IPv4 to IPv6 | write one range for each family
+    ip in [10.0.0.0/8..10.0.0.1]
+        `10.0.0.0/8` is a network, not an address | ask `in [10.0.0.0/8]`
+    host in ["a".."b"]
+        a range of strings | ranges are of ints, addresses, versions or instants
+    "#);
+}
+
+#[test]
 fn two_literals() {
     assert_snapshot!(condition(r#""host" == "a""#), @r#"
     error: two literals are compared
