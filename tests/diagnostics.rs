@@ -13,6 +13,7 @@ fn schema() -> Schema {
     Schema::new()
         .clusters(["gray", "prod"])
         .bool_field("is_staff", |_| None)
+        .keyed_string_field("claim", |_, _| None)
         .list("beta", List::strings(["1"]))
 }
 
@@ -1261,6 +1262,323 @@ fn a_literal_of_another_type_is_answered_with_the_one_that_fits() {
     host in ["a".."b"]
         a range of strings | ranges are of ints, addresses, versions or instants
     "#);
+}
+
+#[test]
+fn an_operator_says_what_it_takes() {
+    assert_snapshot!(said([
+        "host",
+        "ip",
+        "42",
+        "1.5",
+        r#""x""#,
+        "10.0.0.1",
+        "10.0.0.0/8",
+        "percent(ip) in [1]",
+        "percent(ip) not in beta",
+        "is_staff in [true]",
+        "is_staff < true",
+        "ip < 10.0.0.1",
+        r#"host < "a""#,
+        r#""a" >= lower(host)"#,
+        "path < host",
+        "ip <= ip",
+        "is_staff > is_staff",
+        "host == port",
+        "port != host",
+        "host == version(path)",
+        "version(path) == host",
+        "version(path) == port",
+        "ip == host",
+        "1 == 1",
+        r#""a" contains host"#,
+        r#"port contains "8""#,
+        r#"ip under "10""#,
+        r#"ip starts_with "10.""#,
+        r#"ip contains "10.""#,
+        r#"ip ends_with ".1""#,
+        r#"port starts_with "8""#,
+        "path starts_with 5",
+        "path under host",
+        r#"raw_path under "/a""#,
+        r#"lower(path) under "/a""#,
+        r#"header(x) under "/a""#,
+        "host % 3 == 1",
+        "ip % 3 == 1",
+        r#""5" % 3 == 1"#,
+        r#""a" ?? "b" == "c""#,
+        "host ?? port == 1",
+        r#"host ?? port ?? ip == "a""#,
+        r#"port ?? "a" == 1"#,
+        r#"host ?? 5 == "a""#,
+        r#""a" ?? host ?? port == "b""#,
+    ]), @r#"
+    host
+        `host` is a string, not a condition | compare it, or ask `exists(…)`
+    ip
+        `ip` is an ip, not a condition | compare it, or ask `exists(…)`
+    42
+        `42` is an int, not a condition | a condition looks at the request
+    1.5
+        `1.5` is a percentage, not a condition | a condition looks at the request
+    "x"
+        `"x"` is a string, not a condition | a condition looks at the request
+    10.0.0.1
+        `10.0.0.1` is an ip, not a condition | a condition looks at the request
+    10.0.0.0/8
+        `10.0.0.0/8` is an ip, not a condition | a condition looks at the request
+    percent(ip) in [1]
+        a percentage is not asked with `in` | compare it with `<` and `>=`
+    percent(ip) not in beta
+        a percentage is not asked with `in` | compare it with `<` and `>=`
+    is_staff in [true]
+        a bool is not asked with `in` | it stands alone, or is compared with `true` or `false`
+    is_staff < true
+        `<` does not compare bools | it compares ints, versions, instants and percentages
+    ip < 10.0.0.1
+        `<` does not compare ips | ask `in` with a network or a range
+    host < "a"
+        `<` does not compare strings | say as what: `int(host)` or `version(host)`
+    "a" >= lower(host)
+        `>=` does not compare strings | say as what: `int(lower(host))` or `version(lower(host))`
+    path < host
+        `<` does not compare strings | say as what: `int(path)` or `version(path)`
+    ip <= ip
+        `<=` does not compare ips | ask `in` with a network or a range
+    is_staff > is_staff
+        `>` does not compare bools | it compares ints, versions, instants and percentages
+    host == port
+        a string is compared with an int | read the string as an int: `int(…)`
+    port != host
+        an int is compared with a string | read the string as an int: `int(…)`
+    host == version(path)
+        a string is compared with a version | read the string as a version: `version(…)`
+    version(path) == host
+        a version is compared with a string | read the string as a version: `version(…)`
+    version(path) == port
+        a version is compared with an int | both sides have one type
+    ip == host
+        an ip is compared with a string | both sides have one type
+    1 == 1
+        two literals are compared | one side is a field; a field has no quotes
+    "a" contains host
+        a literal stands before `contains` | the field stands on the left, the literal on the right
+    port contains "8"
+        `contains` asks a string, this is an int
+    ip under "10"
+        `under` asks a string, this is an ip | ask `in` with a network
+    ip starts_with "10."
+        `starts_with` asks a string, this is an ip | ask `in` with a network
+    ip contains "10."
+        `contains` asks a string, this is an ip
+    ip ends_with ".1"
+        `ends_with` asks a string, this is an ip
+    port starts_with "8"
+        `starts_with` asks a string, this is an int
+    path starts_with 5
+        `starts_with` needs a string literal on its right | as in `path starts_with "/api"`
+    path under host
+        `under` needs a string literal on its right | as in `path under "/api"`
+    raw_path under "/a"
+        `under` does not know the hierarchy of `raw_path` | ask `path`, which is canonical
+    lower(path) under "/a"
+        `under` does not know the hierarchy of `lower(path)` | it asks `path` and `host`; for other strings there is `starts_with`
+    header(x) under "/a"
+        `under` does not know the hierarchy of `header(x)` | it asks `path` and `host`; for other strings there is `starts_with`
+    host % 3 == 1
+        `%` needs an int, this is a string | read it as one: `int(host) % 3`
+    ip % 3 == 1
+        `%` needs an int, this is an ip
+    "5" % 3 == 1
+        a literal stands where a field should | a field has no quotes
+    "a" ?? "b" == "c"
+        `??` between literals only | the first one always wins
+    host ?? port == 1
+        `??` between a string and an int | its sides have one type, except in the key of a split or `percent`
+    host ?? port ?? ip == "a"
+        `??` between a string and an int | its sides have one type, except in the key of a split or `percent`
+    host ?? port ?? ip == "a"
+        `??` between a string and an ip | its sides have one type, except in the key of a split or `percent`
+    port ?? "a" == 1
+        expected an int, found a string | an int stands here
+    host ?? 5 == "a"
+        expected a string, found an int | as a string it is `"5"`
+    "a" ?? host ?? port == "b"
+        `??` between a string and an int | its sides have one type, except in the key of a split or `percent`
+    "#);
+}
+
+#[test]
+fn a_field_or_a_function_says_what_its_argument_is() {
+    assert_snapshot!(said([
+        r#"header == "x""#,
+        r#"cookie == "x""#,
+        r#"query == "x""#,
+        r#"claim == "x""#,
+        r#"host(x) == "x""#,
+        "is_staff(x)",
+        r#"header("a b") == "x""#,
+        r#"header("") == "x""#,
+        r#"cookie("a=b") == "x""#,
+        r#"exists("x")"#,
+        "exists(host, path)",
+        r#"lower(host, path) == "x""#,
+        r#"lower(port) == "x""#,
+        r#"lower(ip) == "x""#,
+        "len(port) == 1",
+        "int(port) == 1",
+        "int(ip) == 1",
+        r#"int(version(host)) == 1"#,
+        r#"version(version(host)) == "1""#,
+        r#"version(port) == "1""#,
+        "percent(ip, host) < 5",
+        "percent(ip, 5) < 5",
+        r#"percent(ip, "a", "b") < 5"#,
+        r#"percent("a") < 5"#,
+        r#"percent("a" ?? ip) < 5"#,
+        "percent(percent(ip)) < 5",
+        "percent(ip ?? percent(ip)) < 5",
+        "percent(lower(5)) < 5",
+    ]), @r#"
+    header == "x"
+        `header` needs an argument | as in `header(user-agent)`
+    cookie == "x"
+        `cookie` needs an argument | as in `cookie(uid)`
+    query == "x"
+        `query` needs an argument | as in `query(NAME)`
+    claim == "x"
+        `claim` needs an argument | as in `claim(NAME)`
+    host(x) == "x"
+        `host` takes no argument | write `host`
+    is_staff(x)
+        `is_staff` takes no argument | write `is_staff`
+    header("a b") == "x"
+        `a b` is not a header name | letters, digits and `!#$%&'*+-.^_`|~`, at least one
+    header("") == "x"
+        `` is not a header name | letters, digits and `!#$%&'*+-.^_`|~`, at least one
+    cookie("a=b") == "x"
+        `a=b` is not a cookie name | at least one character, neither `=` nor `;`, and no blanks around it
+    exists("x")
+        a literal stands where a field should | a field has no quotes
+    exists(host, path)
+        `exists` takes one argument, found 2 | as in `exists(cookie(uid))`
+    lower(host, path) == "x"
+        `lower` takes one argument, found 2 | as in `lower(cookie(uid))`
+    lower(port) == "x"
+        `lower` takes a string, this is an int
+    lower(ip) == "x"
+        `lower` takes a string, this is an ip
+    len(port) == 1
+        `len` takes a string, this is an int
+    int(port) == 1
+        `int` takes a string, this is an int | it is one already; delete `int`
+    int(ip) == 1
+        `int` takes a string, this is an ip
+    int(version(host)) == 1
+        `int` takes a string, this is a version
+    version(version(host)) == "1"
+        `version` takes a string, this is a version | it is one already; delete `version`
+    version(port) == "1"
+        `version` takes a string, this is an int
+    percent(ip, host) < 5
+        the salt is not a string literal | as in `percent(cookie(uid), "checkout")`
+    percent(ip, 5) < 5
+        the salt is not a string literal | as in `percent(cookie(uid), "checkout")`
+    percent(ip, "a", "b") < 5
+        `percent` takes a key and maybe a salt, found 3 arguments | as in `percent(cookie(uid) ?? ip) < 5`
+    percent("a") < 5
+        the key is the same for every request | a key comes from the request, as `cookie(uid)` does
+    percent("a" ?? ip) < 5
+        the key is the same for every request | a key comes from the request, as `cookie(uid)` does
+    percent(percent(ip)) < 5
+        a percentage is not a key | hash the key itself
+    percent(ip ?? percent(ip)) < 5
+        a percentage is not a key | hash the key itself
+    percent(lower(5)) < 5
+        `lower` takes a string, this is an int
+    "#);
+}
+
+#[test]
+fn an_unknown_name_is_answered_with_the_nearest_that_fits() {
+    assert_snapshot!(said([
+        r#"hots == "x""#,
+        r#"hots(x) == "x""#,
+        r#"heder(x) == "x""#,
+        r#"clam(x) == "x""#,
+        r#"lowr(host) == "x""#,
+        r#"lowr == "x""#,
+        r#"lower == "x""#,
+        r#"percent < 5"#,
+        r#"region == "x""#,
+        r#"region(x) == "x""#,
+        r#"beta == "x""#,
+        "host in betta",
+        "host in path",
+        "host in claim",
+        "host in regions",
+        r#"host in "beta""#,
+        r#"host in "betta""#,
+        r#"host in "a very long string that stands where a list should""#,
+        "port in beta",
+        "exists(host) in beta",
+    ]), @r#"
+    hots == "x"
+        unknown field `hots` | did you mean `host`?
+    hots(x) == "x"
+        unknown field or function `hots` | did you mean `host`?
+    heder(x) == "x"
+        unknown field or function `heder` | did you mean `header`?
+    clam(x) == "x"
+        unknown field or function `clam` | did you mean `claim`?
+    lowr(host) == "x"
+        unknown field or function `lowr` | did you mean `lower`?
+    lowr == "x"
+        unknown field `lowr` | a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+    lower == "x"
+        unknown field `lower` | it is a function: `lower(…)`
+    percent < 5
+        unknown field `percent` | it is a function: `percent(…)`
+    region == "x"
+        unknown field `region` | a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+    region(x) == "x"
+        unknown field or function `region` | functions are `lower`, `len`, `int`, `version`, `exists` and `percent`; fields with a name `header`, `cookie` and `query`
+    beta == "x"
+        unknown field `beta` | it is a list: ask `… in beta`
+    host in betta
+        unknown list `betta` | did you mean `beta`?
+    host in path
+        unknown list `path` | it is a field; compare fields with `==`
+    host in claim
+        unknown list `claim` | it is a field; compare fields with `==`
+    host in regions
+        unknown list `regions` | known: `beta`
+    host in "betta"
+        `in` needs a list on its right | one value is a list too: `["betta"]`
+    host in "a very long string that stands where a list should"
+        `in` needs a list on its right | one value is a list too: `["a very long string that stands where a …]`
+    port in beta
+        `beta` is a list of strings, the left side is an int
+    exists(host) in beta
+        a bool is not asked with `in` | it stands alone, or is compared with `true` or `false`
+    "#);
+}
+
+#[test]
+fn what_a_field_is_called_elsewhere_is_known() {
+    for (meant, names) in [
+        ("ip", &["remote_addr", "client_ip", "remote_ip", "src_ip", "source_ip", "addr"][..]),
+        ("host", &["hostname", "authority", "domain", "server_name", "http_host"]),
+        ("path", &["url", "uri", "request_uri", "request_path"]),
+        ("now", &["time", "date", "timestamp"]),
+        ("raw_query", &["args", "params", "query_string"]),
+        ("method", &["verb", "request_method"]),
+    ] {
+        for name in names {
+            let found = said([format!("exists({name})").as_str()]);
+            assert!(found.contains(&format!("did you mean `{meant}`?")), "{found}");
+        }
+    }
 }
 
 #[test]
