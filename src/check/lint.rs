@@ -603,7 +603,8 @@ fn satisfies(value: &Value<'_>, predicate: &Predicate) -> bool {
             Some((a, b)) => order.holds(a.cmp(&b)),
             None => match (number(value), number(other)) {
                 (Some(a), Some(b)) => order.holds(a.cmp(&b)),
-                _ => *order == Order::Equal && value == other,
+                // What has no order is only asked to be equal.
+                _ => value == other,
             },
         },
         Predicate::In(Set::Supplied(list)) => list.contains(value),
