@@ -2108,6 +2108,61 @@ fn an_end_that_means_nothing_makes_no_route_wider() {
     assert_eq!(rules(text).iter().filter(|lint| lint.code().as_str() == "never-reached").count(), 1);
 }
 
+/// `n` parts, joined.
+fn row(n: usize, part: impl Fn(usize) -> String, with: &str) -> String {
+    (0..n).map(part).collect::<Vec<_>>().join(with)
+}
+
+/// Whether the second of two routes is told that the first takes all it could.
+fn covers(first: &str, second: &str) -> bool {
+    let text = format!("route a: {first} => gray\nroute b: {second} => gray\ndefault => prod");
+    rules(&text).iter().any(|lint| lint.code().as_str() == "never-reached")
+}
+
+#[test]
+fn of_a_condition_64_parts_are_compared() {
+    for n in [64, 65] {
+        let below = |with| row(n, |i| format!("port < {}", 1000 + i), with);
+        let even = |from: usize| row(n, |i| (from + 2 * i).to_string(), ", ");
+        for (first, second) in [
+            (r#"host starts_with "h""#.to_owned(), row(n, |i| format!("host == \"h{i}\""), " || ")),
+            (below(" && "), "port == 5".to_owned()),
+            (below(" || "), "port == 5".to_owned()),
+            ("port < 5000".to_owned(), below(" && ")),
+            ("port < 5000".to_owned(), format!("port in [{}]", even(0))),
+            (
+                format!("port in [{}]", row(n, |i| format!("{}..{}", 3 * i, 3 * i + 1), ", ")),
+                "port in [1]".to_owned(),
+            ),
+            (format!("port not in [{}]", even(70_000)), "is_staff".to_owned()),
+        ] {
+            assert_eq!(covers(&first, &second), n == 64, "{n}: {first} / {second}");
+        }
+        for never in [
+            format!("port == 5 && port in [{}]", even(10)),
+            format!("{} && host == \"h0\"", row(n - 1, |i| format!("host != \"h{i}\""), " && ")),
+        ] {
+            let told = condition(&never).iter().any(|lint| lint.code().as_str() == "never-matches");
+            assert_eq!(told, n == 64, "{n}: {never}");
+        }
+    }
+    // A member of a list that is written in both is found without comparing.
+    let long = row(2000, |i| i.to_string(), ", ");
+    assert!(covers(&format!("port in [{long}]"), &format!("port in [{long}, 1999..1999]")));
+}
+
+#[test]
+fn long_literals_are_searched_until_it_takes_too_long() {
+    let parts = row(400, |i| format!("route r{i}: header(x) starts_with \"b{i}b\" => gray"), "\n");
+    for (length, told) in [(1000, true), (200_000, false)] {
+        let long = "a".repeat(length);
+        let last =
+            format!("route a: header(x) starts_with \"a\" => gray\nroute b: header(x) == \"{long}\" => gray");
+        let text = format!("{parts}\n{last}\ndefault => prod");
+        assert_eq!(!rules(&text).is_empty(), told, "{length}");
+    }
+}
+
 #[test]
 fn unused_list() {
     assert_snapshot!(rules("list old = [\"1\"]\n\
