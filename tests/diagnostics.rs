@@ -2295,6 +2295,151 @@ fn a_list_of_the_application_says_what_to_read_the_left_side_as() {
 }
 
 #[test]
+fn an_outcome_says_what_it_lacks() {
+    let many = |n: usize| row(n, |i| format!("c{i} 1000000000"), ", ");
+    let declared = row(101, |i| format!("cluster c{i} = prod"), " ");
+    assert_snapshot!(said_of_rules([
+        "default => gray",
+        "default => gray 1",
+        "default => gray by ip",
+        "default => gray 1 by ip",
+        "default => gray, prod",
+        "default => gray 1, prod",
+        "default => gray 0, prod 0",
+        "default => gray 0, prod 0.0001",
+        "default => gray 1000000000, prod 1",
+        "default => gray 1000000000.0001, prod 1",
+        "default => gray 1, gray 1",
+        "default => gray, gray",
+        "default => grey 1, prd 2",
+        "default => nowhere",
+        "default => \"no where\"",
+        "default => gray 1, prod 1 by ip",
+        "default => gray 1, prod 1 by 5",
+        "default => gray 1, prod 1 by 10.0.0.0/8 ?? ip",
+        "default => gray 1, prod 1 by cookie(uid) ?? 5",
+        "default => gray 1, prod 1 by cookie(uid) ?? ip",
+        "default => gray 1, prod 1 by hots",
+        "default => gray 1, prod 1 by percent(ip)",
+        "default => gray 1, prod 1 by ip ?? percent(ip)",
+        "default => gray 1, prod 1 by lower(\"A\")",
+        "default => gray 1, prod 1 by len(cookie(uid)) % 5",
+        "default => gray 1, prod 1 by is_staff ?? exists(host)",
+        "cluster a = a default => a",
+        "cluster a = b cluster b = a default => a",
+        "cluster a = gray 1, b 1 cluster b = c cluster c = prod 1, a 1 default => prod",
+        "cluster a = b 1, c 1 cluster b = d cluster c = d cluster d = gray default => a",
+        "cluster a = a 1, b 1 cluster b = b 1, a 1 default => prod",
+        "cluster a = nowhere cluster b = b default => a",
+        "cluster gray = prod default => gray",
+        "cluster a = prod cluster a = gray default => a",
+        "cluster a = prod cluster a = a default => a",
+        "default => prod default => gray",
+        "default => nowhere default => gray",
+        "route a: true => gray",
+        "route a: true => gray default => ",
+        "route a: true => gray route a: false => gray default => prod",
+        "cluster c1 = gray cluster c2 = prod default => c3",
+    ]), @r#"
+    default => gray
+    default => gray 1
+        a weight on the only cluster | delete it, or name the others and their weights
+    default => gray by ip
+        `by` with a single cluster | there is nothing to deal out; delete it
+    default => gray 1 by ip
+        a weight on the only cluster | delete it, or name the others and their weights
+        `by` with a single cluster | there is nothing to deal out; delete it
+    default => gray, prod
+        `gray` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+        `prod` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+    default => gray 1, prod
+        `prod` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+    default => gray 0, prod 0
+        every weight is 0, so no cluster would get anything | give at least one cluster a weight above 0
+    default => gray 0, prod 0.0001
+    default => gray 1000000000, prod 1
+    default => gray 1000000000.0001, prod 1
+        the weight `1000000000.0001` is too large | weights go to 1000000000 and are relative to their sum
+    default => gray 1, gray 1
+        `gray` stands twice | give it one weight
+    default => gray, gray
+        `gray` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+        `gray` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+        `gray` stands twice | give it one weight
+    default => grey 1, prd 2
+        unknown cluster `grey` | did you mean `gray`?
+        unknown cluster `prd` | did you mean `prod`?
+    default => nowhere
+        unknown cluster `nowhere` | known: `gray`, `prod`
+    default => "no where"
+        unknown cluster `no where` | known: `gray`, `prod`
+    default => gray 1, prod 1 by ip
+    default => gray 1, prod 1 by 5
+        the key is the same for every request | a key comes from the request, as `cookie(uid)` does
+    default => gray 1, prod 1 by 10.0.0.0/8 ?? ip
+        `10.0.0.0/8` is a network, not an address | ask `in [10.0.0.0/8]`
+    default => gray 1, prod 1 by cookie(uid) ?? 5
+    default => gray 1, prod 1 by cookie(uid) ?? ip
+    default => gray 1, prod 1 by hots
+        unknown field `hots` | did you mean `host`?
+    default => gray 1, prod 1 by percent(ip)
+        a percentage is not a key | hash the key itself
+    default => gray 1, prod 1 by ip ?? percent(ip)
+        a percentage is not a key | hash the key itself
+    default => gray 1, prod 1 by lower("A")
+        the key is the same for every request | a key comes from the request, as `cookie(uid)` does
+    default => gray 1, prod 1 by len(cookie(uid)) % 5
+    default => gray 1, prod 1 by is_staff ?? exists(host)
+    cluster a = a default => a
+        the cluster `a` contains itself | in the end, every cluster is one that the application declares
+    cluster a = b cluster b = a default => a
+        the cluster `b` contains itself | in the end, every cluster is one that the application declares
+    cluster a = gray 1, b 1 cluster b = c cluster c = prod 1, a 1 default => prod
+        the cluster `c` contains itself | in the end, every cluster is one that the application declares
+    cluster a = b 1, c 1 cluster b = d cluster c = d cluster d = gray default => a
+    cluster a = a 1, b 1 cluster b = b 1, a 1 default => prod
+        the cluster `a` contains itself | in the end, every cluster is one that the application declares
+        the cluster `b` contains itself | in the end, every cluster is one that the application declares
+        the cluster `b` contains itself | in the end, every cluster is one that the application declares
+    cluster a = nowhere cluster b = b default => a
+        unknown cluster `nowhere` | known: `gray`, `prod`
+    cluster gray = prod default => gray
+        the application declares a cluster `gray` | a cluster made of others needs a name of its own
+    cluster a = prod cluster a = gray default => a
+        a second cluster `a` | choose another name
+    cluster a = prod cluster a = a default => a
+        a second cluster `a` | choose another name
+    default => prod default => gray
+        a second `default` | there is one, and it decides when no route does
+    default => nowhere default => gray
+        unknown cluster `nowhere` | known: `gray`, `prod`
+        a second `default` | there is one, and it decides when no route does
+    route a: true => gray
+        there is no `default` | add `default => CLUSTER`: where requests go that no route takes
+    route a: true => gray default => 
+        expected a name, found the end of the text
+    route a: true => gray route a: false => gray default => prod
+        a second route `a` | choose another name
+    cluster c1 = gray cluster c2 = prod default => c3
+        unknown cluster `c3` | did you mean `c1`?
+    "#);
+    let sum = rules(format!("{declared} default => {}", many(101)));
+    assert_snapshot!(answers("", &sum), @r#"
+
+    the weights add up to more than 100000000000
+    "#);
+    assert!(rules(format!("{declared} default => {}", many(100))).is_empty());
+}
+
+#[test]
+fn an_outcome_may_have_as_many_clusters_as_the_limit_says() {
+    let limits = Limits { targets: 2, ..Limits::default() };
+    assert!(within("default => gray 1, prod 1", limits).is_empty());
+    let three = "cluster a = prod default => gray 1, prod 1, a 1";
+    assert_eq!(within(three, limits).iter().next().unwrap().code().as_str(), "too-large");
+}
+
+#[test]
 fn unused_list() {
     assert_snapshot!(rules("list old = [\"1\"]\n\
              default => prod"), @r#"
