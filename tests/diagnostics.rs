@@ -2179,6 +2179,7 @@ fn a_list_is_checked_by_its_use_and_without_one() {
         r#"list l = ["a", "a"] default => prod"#,
         r#"list l = ["a", 1] default => prod"#,
         r#"list l = [1, "a"] default => prod"#,
+        r#"list l = ["a", "a", 1] default => prod"#,
         r#"list l = ["a", 10.0.0.1] default => prod"#,
         r#"list l = ["2".."1"] default => prod"#,
         "list l = [2..1] default => prod",
@@ -2217,6 +2218,8 @@ fn a_list_is_checked_by_its_use_and_without_one() {
         expected a string, found an int | as a string it is `"1"`
     list l = [1, "a"] default => prod
         expected an int, found a string | an int stands here
+    list l = ["a", "a", 1] default => prod
+        expected a string, found an int | as a string it is `"1"`
     list l = ["a", 10.0.0.1] default => prod
         `a` is not an address | as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`
     list l = ["2".."1"] default => prod
@@ -2331,6 +2334,7 @@ fn an_outcome_says_what_it_lacks() {
         "cluster a = b 1, c 1 cluster b = d cluster c = d cluster d = gray default => a",
         "cluster a = a 1, b 1 cluster b = b 1, a 1 default => prod",
         "cluster a = nowhere cluster b = b default => a",
+        "cluster a = 5 default => a",
         "cluster gray = prod default => gray",
         "cluster a = prod cluster a = gray default => a",
         "cluster a = prod cluster a = a default => a",
@@ -2403,6 +2407,8 @@ fn an_outcome_says_what_it_lacks() {
         the cluster `b` contains itself | in the end, every cluster is one that the application declares
     cluster a = nowhere cluster b = b default => a
         unknown cluster `nowhere` | known: `gray`, `prod`
+    cluster a = 5 default => a
+        expected a name, found `5` | a name starts with a letter or `_`; any other can be quoted
     cluster gray = prod default => gray
         the application declares a cluster `gray` | a cluster made of others needs a name of its own
     cluster a = prod cluster a = gray default => a
@@ -2429,6 +2435,8 @@ fn an_outcome_says_what_it_lacks() {
     the weights add up to more than 100000000000
     "#);
     assert!(rules(format!("{declared} default => {}", many(100))).is_empty());
+    let nowhere = Engine::builder().build("default => gray").unwrap_err().to_string();
+    assert!(nowhere.contains("the application declares no clusters"), "{nowhere}");
 }
 
 #[test]
@@ -2941,6 +2949,18 @@ fn program_too_large() {
         message.starts_with("the compiled rules take about ") && message.ends_with("bytes, 100 are allowed"),
         "{message}"
     );
+}
+
+#[test]
+fn a_program_may_take_as_much_as_is_allowed() {
+    let list = row(1000, |i| format!("\"{i}\""), ", ");
+    let text = format!("route a: host in [{list}] => gray\ndefault => prod");
+    let within = |bytes| within(text.as_str(), Limits { program_bytes: bytes, ..Limits::default() });
+    let said = within(1).iter().next().map(|d| d.message().to_owned()).unwrap_or_default();
+    let taken = said.split(' ').find_map(|word| word.parse::<usize>().ok()).unwrap_or_default();
+    assert!(taken > 17_000, "the list counts as well: {said}");
+    assert!(within(taken).is_empty());
+    assert!(within(taken - 1).has_errors());
 }
 
 #[test]
