@@ -512,10 +512,9 @@ fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usiz
     }
 }
 
-/// Whether every value that satisfies `narrow` satisfies `wide`.
+/// Whether every value that satisfies `narrow` satisfies `wide`, another predicate.
 fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -> bool {
     match (narrow, wide) {
-        (a, b) if a == b => true,
         (Predicate::Compare(Order::Equal, value), wide) => {
             affordable(value, budget) && satisfies(value, wide)
         }
