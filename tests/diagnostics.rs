@@ -2153,9 +2153,13 @@ fn of_a_condition_64_parts_are_compared() {
             assert_eq!(told, n == 64, "{n}: {never}");
         }
     }
-    // A member of a list that is written in both is found without comparing.
+    // Lists are held against each other whatever their length.
     let long = row(2000, |i| i.to_string(), ", ");
     assert!(covers(&format!("port in [{long}]"), &format!("port in [{long}, 1999..1999]")));
+    let supplied = Schema::new().clusters(["gray"]).list("ports", List::int_ranges([0..=1999]));
+    let text = format!("route a: port in ports => gray route b: port in [{long}] => gray default => gray");
+    let told = Engine::builder().schema(supplied).build(text.as_str()).unwrap().rules().lints().to_string();
+    assert!(told.contains("`b` is never reached"), "{told}");
 }
 
 #[test]
