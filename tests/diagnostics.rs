@@ -2983,6 +2983,31 @@ fn regular_expressions_too_large_together() {
 }
 
 #[test]
+fn regular_expressions_may_take_as_much_as_is_allowed() {
+    let said = |parts: &str, bytes| {
+        let limits = Limits { program_bytes: bytes, ..Limits::default() };
+        within(format!("route a: {parts} => gray\ndefault => prod"), limits).to_string()
+    };
+    let too_large = |parts: &str, bytes| said(parts, bytes).contains("the regular expressions up to here");
+    let least = |parts: &str| {
+        let (mut no, mut yes) = (0, 1 << 24);
+        while yes - no > 1 {
+            let middle = (no + yes) / 2;
+            if too_large(parts, middle) { no = middle } else { yes = middle }
+        }
+        yes
+    };
+    let (one, two) = (r#"path matches "^/a""#, r#"path matches "^/a" || path matches "^/b""#);
+    // The two are alike, so that one limit is twice the other only if both are allowed to be reached.
+    assert_eq!(least(two), 2 * least(one));
+    // And then it is the second that is told.
+    assert!(too_large(two, least(one)));
+    // A mistake is told once, wherever it is repeated.
+    let twice = rules(r#"route a: path matches "(" || host matches "(" => gray default => prod"#);
+    assert_eq!(twice.len(), 1);
+}
+
+#[test]
 fn too_many_targets() {
     let limits = Limits { targets: 2, ..Limits::default() };
     let text = "cluster a = gray 1, prod 1\ncluster b = gray 1, prod 2\ndefault => a 1, b 1, gray 1 by ip";
