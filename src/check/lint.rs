@@ -439,10 +439,7 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
         let covering = always.or_else(|| equal.get(&route.condition).copied()).or_else(|| {
             // Once the budget is spent, none is looked at.
             let first = if budget > 0 { earlier.as_slice() } else { &[] };
-            first
-                .iter()
-                .copied()
-                .find(|first| budget > 0 && implies(&route.condition, &first.condition, 4, &mut budget))
+            first.iter().copied().find(|first| implies(&route.condition, &first.condition, 4, &mut budget))
         });
         // One that is never true has been told so already; a paused one is not reached anyway.
         if let Some(first) = covering
@@ -475,8 +472,7 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
 /// Whether `wide` is surely true wherever `narrow` is. `depth` bounds the work on nested rows.
 fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
     // Rows in rows multiply: each step is paid for, and not only each pair of routes.
-    *budget = budget.saturating_sub(1);
-    if *budget == 0 {
+    if !spend(budget, 1) {
         return false;
     }
     if narrow == wide {
@@ -519,13 +515,11 @@ fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -
             affordable(value, budget) && satisfies(value, wide)
         }
         (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Members(_, wide))) => {
-            *budget = budget.saturating_sub(narrow.len() + wide.len());
-            *budget > 0 && members_within(narrow, wide)
+            spend(budget, narrow.len() + wide.len()) && members_within(narrow, wide)
         }
         (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Supplied(wide))) => {
-            *budget = budget.saturating_sub(narrow.len());
             // Both ends in a list do not put in it what lies between them.
-            *budget > 0 && narrow.iter().all(|(from, to)| from == to && wide.contains(from))
+            spend(budget, narrow.len()) && narrow.iter().all(|(from, to)| from == to && wide.contains(from))
         }
         (Predicate::In(Set::Members(_, members)), wide) => {
             members.len() <= PARTS
@@ -559,11 +553,16 @@ fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -
     }
 }
 
-/// Whether there is still budget to search a value; takes it.
+/// Pays for some work, and says whether anything is left.
+fn spend(budget: &mut usize, work: usize) -> bool {
+    *budget = budget.saturating_sub(work);
+    *budget > 0
+}
+
+/// Pays for the search of a value, and says whether anything is left.
 fn affordable(value: &Value<'_>, budget: &mut usize) -> bool {
     let length = if let Value::String(text) = value { text.len() } else { 0 };
-    *budget = budget.saturating_sub(length / SEARCHED);
-    *budget > 0
+    spend(budget, length / SEARCHED)
 }
 
 /// Whether every member of one list is in the other.
