@@ -44,26 +44,22 @@ pub(super) fn condition(condition: &Condition, span: Span, problems: &mut Proble
 
 // === members ===
 
-/// Members that add nothing. `ranges` are the members' values, in the same order.
-pub(super) fn duplicate_members(
-    members: &[Member],
-    ranges: &[(Value<'static>, Value<'static>)],
-    problems: &mut Problems,
-) {
-    let mut seen: HashMap<&(Value<'static>, Value<'static>), usize> = HashMap::new();
-    let mut note = |at: usize, first: usize, what: &str, label: &str| {
-        if let Some((member, first)) = members.get(at).zip(members.get(first)) {
-            problems.push(
-                Problem::new(Code::DuplicateMember, member.span(), what)
-                    .label(label)
-                    .related(first.span(), "the first stands"),
-            );
-        }
-    };
+/// A member that adds nothing to its list, and the one that has it already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Duplicate {
+    pub(super) at: usize,
+    first: usize,
+    within: bool,
+}
+
+/// Members that add nothing, by their `ranges` as values of one type.
+pub(super) fn duplicates(ranges: &[Range]) -> Vec<Duplicate> {
+    let mut found = Vec::new();
+    let mut seen: HashMap<&Range, usize> = HashMap::new();
     let mut single = Vec::with_capacity(ranges.len());
     for (at, range) in ranges.iter().enumerate() {
         match seen.entry(range) {
-            Entry::Occupied(first) => note(at, *first.get(), "a member stands twice", "delete one"),
+            Entry::Occupied(first) => found.push(Duplicate { at, first: *first.get(), within: false }),
             Entry::Vacant(entry) => {
                 entry.insert(at);
                 single.push(at);
@@ -78,11 +74,27 @@ pub(super) fn duplicate_members(
     for ((_, end), at) in ordered {
         match &widest {
             Some((reach, first)) if end <= *reach => {
-                note(at, *first, "a member lies within another", "delete it, or the wider one");
+                found.push(Duplicate { at, first: *first, within: true })
             }
             _ => widest = Some((end, at)),
         }
     }
+    found
+}
+
+/// What is said of a member that adds nothing.
+pub(super) fn duplicate(members: &[Member], duplicate: Duplicate) -> Option<Problem> {
+    let (member, first) = members.get(duplicate.at).zip(members.get(duplicate.first))?;
+    let (what, label) = if duplicate.within {
+        ("a member lies within another", "delete it, or the wider one")
+    } else {
+        ("a member stands twice", "delete one")
+    };
+    Some(
+        Problem::new(Code::DuplicateMember, member.span(), what)
+            .label(label)
+            .related(first.span(), "the first stands"),
+    )
 }
 
 /// Where a value of a type with order stands; addresses of the two families never overlap.
