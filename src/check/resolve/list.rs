@@ -93,16 +93,13 @@ impl Resolver<'_> {
 
     /// Members as ranges of type `ty`, all of them checked.
     pub(super) fn members(&mut self, members: &[Member], ty: Type) -> Option<Set> {
-        let before = self.problems.errors();
         let mut ranges = Vec::with_capacity(members.len());
         for member in members {
             let result = coerce::member(member, ty);
             ranges.extend(self.note(result));
         }
-        if self.problems.errors() > before {
-            return None;
-        }
-        Some(Set::Members(ty, Members::new(ranges)))
+        let sound = ranges.len() == members.len();
+        sound.then(|| Set::Members(ty, Members::new(ranges)))
     }
 
     /// Members that add nothing to any of `sets`, which are what the list is as values of each type it is asked for.
