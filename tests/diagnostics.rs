@@ -2185,6 +2185,7 @@ fn a_list_is_checked_by_its_use_and_without_one() {
         r#"list l = [1, "a"] default => prod"#,
         r#"list l = ["a", "a", 1] default => prod"#,
         r#"list l = ["a", 10.0.0.1] default => prod"#,
+        r#"route a: host in ["a", "a", 1] => gray default => prod"#,
         r#"list l = ["2".."1"] default => prod"#,
         "list l = [2..1] default => prod",
         "list l = [2..1, 4..3] list m = [6..5] default => prod",
@@ -2226,6 +2227,8 @@ fn a_list_is_checked_by_its_use_and_without_one() {
         expected a string, found an int | as a string it is `"1"`
     list l = ["a", 10.0.0.1] default => prod
         `a` is not an address | as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`
+    route a: host in ["a", "a", 1] => gray default => prod
+        expected a string, found an int | as a string it is `"1"`
     list l = ["2".."1"] default => prod
         no condition uses the list `l` | delete it, or ask it with `in`
     list l = [2..1] default => prod
