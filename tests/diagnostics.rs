@@ -13,6 +13,7 @@ fn schema() -> Schema {
     Schema::new()
         .clusters(["gray", "prod"])
         .bool_field("is_staff", |_| None)
+        .keyed_string_field("claim", |_, _| None)
         .list("beta", List::strings(["1"]))
 }
 
@@ -36,6 +37,27 @@ fn condition(text: &str) -> Diagnostics {
         Err(BuildError::Rules(diagnostics)) => diagnostics,
         Err(other) => panic!("the schema is sound: {other}"),
     }
+}
+
+/// What is said of each condition.
+fn said<'t>(conditions: impl IntoIterator<Item = &'t str>) -> String {
+    conditions.into_iter().map(|text| answers(text, &condition(text))).collect()
+}
+
+/// What is said of each rule set.
+fn said_of_rules<'t>(texts: impl IntoIterator<Item = &'t str>) -> String {
+    texts.into_iter().map(|text| answers(text, &rules(text))).collect()
+}
+
+/// A text, and for each of its problems a line: the message, and what stands at the caret.
+fn answers(text: &str, problems: &Diagnostics) -> String {
+    let mut out = format!("{text}\n");
+    for problem in problems {
+        out.push_str(&format!("    {}", problem.message()));
+        problem.label().into_iter().for_each(|label| out.push_str(&format!(" | {label}")));
+        out.push('\n');
+    }
+    out
 }
 
 #[test]
@@ -687,6 +709,29 @@ fn bad_ipv6() {
 }
 
 #[test]
+fn what_is_no_address_is_told_how_the_family_it_looks_like_is_written() {
+    assert_snapshot!(said([
+        r#"ip == "10.0.0""#,
+        r#"ip == "10.0.0.256""#,
+        r#"ip == "1::2::3""#,
+        r#"ip == "a.test""#,
+        r#"ip in ["a.test", "10.0.0"]"#,
+    ]), @r#"
+    ip == "10.0.0"
+        `10.0.0` is not an address | IPv4 has four numbers from 0 to 255, without leading zeros
+    ip == "10.0.0.256"
+        `10.0.0.256` is not an address | IPv4 has four numbers from 0 to 255, without leading zeros
+    ip == "1::2::3"
+        `1::2::3` is not an address | IPv6 has eight groups of up to four hexadecimal digits; `::` stands for zeros, once
+    ip == "a.test"
+        `a.test` is not an address | as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`
+    ip in ["a.test", "10.0.0"]
+        `a.test` is not an address | as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`
+        `10.0.0` is not an address | IPv4 has four numbers from 0 to 255, without leading zeros
+    "#);
+}
+
+#[test]
 fn host_bits() {
     assert_snapshot!(condition("ip in [10.0.0.1/8]"), @r#"
     error: `10.0.0.1/8` has bits set after its prefix
@@ -1139,6 +1184,456 @@ fn two_types() {
 }
 
 #[test]
+fn a_literal_of_another_type_is_answered_with_the_one_that_fits() {
+    assert_snapshot!(said([
+        r#"port == "80""#,
+        r#"port == "a""#,
+        "port == true",
+        "port == 10.0.0.1",
+        "port == 80.5",
+        "host == 5",
+        "host == true",
+        "host == 10.0.0.1",
+        "host == 10.0.0.0/8",
+        "host == 1.5",
+        "is_staff == 1",
+        r#"is_staff == "true""#,
+        "now > 5",
+        "now > true",
+        r#"now > "2026-11-27""#,
+        r#"now > "2026-11-27T00:00:00""#,
+        "version(host) >= 2",
+        "version(host) >= 2.3",
+        "version(host) >= true",
+        r#"version(host) >= "2.x""#,
+        "ip == 5",
+        r#"ip == "10.0.0.0/8""#,
+        r#"ip == "10.0.0.1/8""#,
+        "ip == 10.0.0.0/8",
+        r#"percent(ip) < "5""#,
+        "percent(ip) < -1",
+        "percent(ip) < 101",
+        "percent(ip) < 100.0001",
+        "percent(ip) < -0.5",
+        r#""80" == port"#,
+        "host in [1]",
+        r#"port in ["a"]"#,
+        r#"ip in ["10.0.0.1/8"]"#,
+        r#"ip in ["10.0.0.0/33"]"#,
+        "port in [9..8]",
+        r#"version(host) in ["3".."2"]"#,
+        r#"now in ["2026-02-01T00:00:00Z".."2026-01-01T00:00:00Z"]"#,
+        "ip in [10.0.0.2..10.0.0.1]",
+        "ip in [10.0.0.1..::1]",
+        "ip in [::1..10.0.0.1]",
+        "ip in [10.0.0.0/8..10.0.0.1]",
+        r#"host in ["a".."b"]"#,
+    ]), @r#"
+    port == "80"
+        expected an int, found a string | as an int it is `80`
+    port == "a"
+        expected an int, found a string | an int stands here
+    port == true
+        expected an int, found a bool | an int stands here
+    port == 10.0.0.1
+        expected an int, found an ip | an int stands here
+    port == 80.5
+        `80.5` is a decimal, which only a percentage is compared with | here stands an int
+    host == 5
+        expected a string, found an int | write `"5"`, or `int(host)` on the other side
+    host == true
+        expected a string, found a bool | write `"true"`
+    host == 10.0.0.1
+        expected a string, found an ip | write `"10.0.0.1"`
+    host == 10.0.0.0/8
+        expected a string, found an ip | as a string it is `"10.0.0.0/8"`
+    host == 1.5
+        `1.5` is a decimal, which only a percentage is compared with | here stands a string
+    is_staff == 1
+        expected a bool, found an int | a bool is compared with `true` or `false`, or stands alone
+    is_staff == "true"
+        expected a bool, found a string | a bool is compared with `true` or `false`, or stands alone
+    now > 5
+        expected a time, found an int | write it as RFC 3339 does: "2026-11-27T00:00:00+08:00"
+    now > true
+        expected a time, found a bool | write it as RFC 3339 does: "2026-11-27T00:00:00+08:00"
+    now > "2026-11-27"
+        `2026-11-27` is not an instant | write it as RFC 3339 does: "2026-11-27T00:00:00+08:00"
+    now > "2026-11-27T00:00:00"
+        `2026-11-27T00:00:00` is not an instant | add the offset from UTC, as `Z` or `+08:00`
+    version(host) >= 2
+        expected a version, found an int | as a version it is `"2"`
+    version(host) >= 2.3
+        `2.3` is a decimal, which only a percentage is compared with | a version is written in quotes
+    version(host) >= true
+        expected a version, found a bool | a version stands here
+    version(host) >= "2.x"
+        `2.x` is not a version | as in "2", "v2.3" or "2.3.0-rc.1"; numbers have no leading zeros
+    ip == 5
+        expected an ip, found an int | an ip stands here
+    ip == "10.0.0.0/8"
+        `10.0.0.0/8` is a network, not an address | ask `in [10.0.0.0/8]`
+    ip == "10.0.0.1/8"
+        `10.0.0.1/8` has bits set after its prefix | the network is `10.0.0.0/8`; the one address is `10.0.0.1`
+    ip == 10.0.0.0/8
+        `10.0.0.0/8` is a network, not an address | ask `in [10.0.0.0/8]`
+    percent(ip) < "5"
+        expected a percentage, found a string | a percentage stands here
+    percent(ip) < -1
+        `-1` is not a percentage | percentages go from 0 to 100
+    percent(ip) < 101
+        `101` is not a percentage | percentages go from 0 to 100
+    percent(ip) < 100.0001
+        `100.0001` is not a percentage | percentages go from 0 to 100
+    percent(ip) < -0.5
+        `-0.5` is negative | percentages and weights are 0 or more
+    "80" == port
+        expected an int, found a string | as an int it is `80`
+    host in [1]
+        expected a string, found an int | as a string it is `"1"`
+    port in ["a"]
+        expected an int, found a string | an int stands here
+    ip in ["10.0.0.1/8"]
+        `10.0.0.1/8` has bits set after its prefix | the network is `10.0.0.0/8`; the one address is `10.0.0.1`
+    ip in ["10.0.0.0/33"]
+        `10.0.0.0/33` has no valid prefix length | after the `/` stands a number from 0 to 32
+    port in [9..8]
+        a range that ends before it starts | the lower end comes first
+    version(host) in ["3".."2"]
+        a range that ends before it starts | the lower end comes first
+    now in ["2026-02-01T00:00:00Z".."2026-01-01T00:00:00Z"]
+        a range that ends before it starts | the lower end comes first
+    ip in [10.0.0.2..10.0.0.1]
+        a range that ends before it starts | the lower end comes first
+    ip in [10.0.0.1..::1]
+        a range from IPv4 to IPv6 | write one range for each family
+    ip in [::1..10.0.0.1]
+        a range from IPv4 to IPv6 | write one range for each family
+    ip in [10.0.0.0/8..10.0.0.1]
+        `10.0.0.0/8` is a network, not an address | ask `in [10.0.0.0/8]`
+    host in ["a".."b"]
+        a range of strings | ranges are of ints, addresses, versions or instants
+    "#);
+}
+
+#[test]
+fn an_operator_says_what_it_takes() {
+    assert_snapshot!(said([
+        "host",
+        "ip",
+        "42",
+        "1.5",
+        r#""x""#,
+        "10.0.0.1",
+        "10.0.0.0/8",
+        "percent(ip) in [1]",
+        "percent(ip) not in beta",
+        "is_staff in [true]",
+        "is_staff < true",
+        "ip < 10.0.0.1",
+        r#"host < "a""#,
+        r#""a" >= lower(host)"#,
+        "path < host",
+        "ip <= ip",
+        "is_staff > is_staff",
+        "host == port",
+        "port != host",
+        "host == version(path)",
+        "version(path) == host",
+        "version(path) == port",
+        "ip == host",
+        "1 == 1",
+        r#""a" contains host"#,
+        r#"port contains "8""#,
+        r#"ip under "10""#,
+        r#"ip starts_with "10.""#,
+        r#"ip contains "10.""#,
+        r#"ip ends_with ".1""#,
+        r#"port starts_with "8""#,
+        "path starts_with 5",
+        "path under host",
+        r#"raw_path under "/a""#,
+        r#"lower(path) under "/a""#,
+        r#"header(x) under "/a""#,
+        "host % 3 == 1",
+        "ip % 3 == 1",
+        r#""5" % 3 == 1"#,
+        r#""a" ?? "b" == "c""#,
+        "host ?? port == 1",
+        r#"host ?? port ?? ip == "a""#,
+        r#"port ?? "a" == 1"#,
+        r#"host ?? 5 == "a""#,
+        r#""a" ?? host ?? port == "b""#,
+    ]), @r#"
+    host
+        `host` is a string, not a condition | compare it, or ask `exists(…)`
+    ip
+        `ip` is an ip, not a condition | compare it, or ask `exists(…)`
+    42
+        `42` is an int, not a condition | a condition looks at the request
+    1.5
+        `1.5` is a percentage, not a condition | a condition looks at the request
+    "x"
+        `"x"` is a string, not a condition | a condition looks at the request
+    10.0.0.1
+        `10.0.0.1` is an ip, not a condition | a condition looks at the request
+    10.0.0.0/8
+        `10.0.0.0/8` is an ip, not a condition | a condition looks at the request
+    percent(ip) in [1]
+        a percentage is not asked with `in` | compare it with `<` and `>=`
+    percent(ip) not in beta
+        a percentage is not asked with `in` | compare it with `<` and `>=`
+    is_staff in [true]
+        a bool is not asked with `in` | it stands alone, or is compared with `true` or `false`
+    is_staff < true
+        `<` does not compare bools | it compares ints, versions, instants and percentages
+    ip < 10.0.0.1
+        `<` does not compare ips | ask `in` with a network or a range
+    host < "a"
+        `<` does not compare strings | say as what: `int(host)` or `version(host)`
+    "a" >= lower(host)
+        `>=` does not compare strings | say as what: `int(lower(host))` or `version(lower(host))`
+    path < host
+        `<` does not compare strings | say as what: `int(path)` or `version(path)`
+    ip <= ip
+        `<=` does not compare ips | ask `in` with a network or a range
+    is_staff > is_staff
+        `>` does not compare bools | it compares ints, versions, instants and percentages
+    host == port
+        a string is compared with an int | read the string as an int: `int(…)`
+    port != host
+        an int is compared with a string | read the string as an int: `int(…)`
+    host == version(path)
+        a string is compared with a version | read the string as a version: `version(…)`
+    version(path) == host
+        a version is compared with a string | read the string as a version: `version(…)`
+    version(path) == port
+        a version is compared with an int | both sides have one type
+    ip == host
+        an ip is compared with a string | both sides have one type
+    1 == 1
+        two literals are compared | one side is a field; a field has no quotes
+    "a" contains host
+        a literal stands before `contains` | the field stands on the left, the literal on the right
+    port contains "8"
+        `contains` asks a string, this is an int
+    ip under "10"
+        `under` asks a string, this is an ip | ask `in` with a network
+    ip starts_with "10."
+        `starts_with` asks a string, this is an ip | ask `in` with a network
+    ip contains "10."
+        `contains` asks a string, this is an ip
+    ip ends_with ".1"
+        `ends_with` asks a string, this is an ip
+    port starts_with "8"
+        `starts_with` asks a string, this is an int
+    path starts_with 5
+        `starts_with` needs a string literal on its right | as in `path starts_with "/api"`
+    path under host
+        `under` needs a string literal on its right | as in `path under "/api"`
+    raw_path under "/a"
+        `under` does not know the hierarchy of `raw_path` | ask `path`, which is canonical
+    lower(path) under "/a"
+        `under` does not know the hierarchy of `lower(path)` | it asks `path` and `host`; for other strings there is `starts_with`
+    header(x) under "/a"
+        `under` does not know the hierarchy of `header(x)` | it asks `path` and `host`; for other strings there is `starts_with`
+    host % 3 == 1
+        `%` needs an int, this is a string | read it as one: `int(host) % 3`
+    ip % 3 == 1
+        `%` needs an int, this is an ip
+    "5" % 3 == 1
+        a literal stands where a field should | a field has no quotes
+    "a" ?? "b" == "c"
+        `??` between literals only | the first one always wins
+    host ?? port == 1
+        `??` between a string and an int | its sides have one type, except in the key of a split or `percent`
+    host ?? port ?? ip == "a"
+        `??` between a string and an int | its sides have one type, except in the key of a split or `percent`
+        `??` between a string and an ip | its sides have one type, except in the key of a split or `percent`
+    port ?? "a" == 1
+        expected an int, found a string | an int stands here
+    host ?? 5 == "a"
+        expected a string, found an int | as a string it is `"5"`
+    "a" ?? host ?? port == "b"
+        `??` between a string and an int | its sides have one type, except in the key of a split or `percent`
+    "#);
+}
+
+#[test]
+fn a_field_or_a_function_says_what_its_argument_is() {
+    assert_snapshot!(said([
+        r#"header == "x""#,
+        r#"cookie == "x""#,
+        r#"query == "x""#,
+        r#"claim == "x""#,
+        r#"host(x) == "x""#,
+        "is_staff(x)",
+        r#"header("a b") == "x""#,
+        r#"header("") == "x""#,
+        r#"cookie("a=b") == "x""#,
+        r#"exists("x")"#,
+        "exists(host, path)",
+        r#"lower(host, path) == "x""#,
+        r#"lower(port) == "x""#,
+        r#"lower(ip) == "x""#,
+        "len(port) == 1",
+        "int(port) == 1",
+        "int(ip) == 1",
+        r#"int(version(host)) == 1"#,
+        r#"version(version(host)) == "1""#,
+        r#"version(port) == "1""#,
+        "percent(ip, host) < 5",
+        "percent(ip, 5) < 5",
+        r#"percent(ip, "a", "b") < 5"#,
+        r#"percent("a") < 5"#,
+        r#"percent("a" ?? ip) < 5"#,
+        "percent(percent(ip)) < 5",
+        "percent(ip ?? percent(ip)) < 5",
+        "percent(lower(5)) < 5",
+    ]), @r#"
+    header == "x"
+        `header` needs an argument | as in `header(user-agent)`
+    cookie == "x"
+        `cookie` needs an argument | as in `cookie(uid)`
+    query == "x"
+        `query` needs an argument | as in `query(NAME)`
+    claim == "x"
+        `claim` needs an argument | as in `claim(NAME)`
+    host(x) == "x"
+        `host` takes no argument | write `host`
+    is_staff(x)
+        `is_staff` takes no argument | write `is_staff`
+    header("a b") == "x"
+        `a b` is not a header name | letters, digits and `!#$%&'*+-.^_`|~`, at least one
+    header("") == "x"
+        `` is not a header name | letters, digits and `!#$%&'*+-.^_`|~`, at least one
+    cookie("a=b") == "x"
+        `a=b` is not a cookie name | at least one character, neither `=` nor `;`, and no blanks around it
+    exists("x")
+        a literal stands where a field should | a field has no quotes
+    exists(host, path)
+        `exists` takes one argument, found 2 | as in `exists(cookie(uid))`
+    lower(host, path) == "x"
+        `lower` takes one argument, found 2 | as in `lower(cookie(uid))`
+    lower(port) == "x"
+        `lower` takes a string, this is an int
+    lower(ip) == "x"
+        `lower` takes a string, this is an ip
+    len(port) == 1
+        `len` takes a string, this is an int
+    int(port) == 1
+        `int` takes a string, this is an int | it is one already; delete `int`
+    int(ip) == 1
+        `int` takes a string, this is an ip
+    int(version(host)) == 1
+        `int` takes a string, this is a version
+    version(version(host)) == "1"
+        `version` takes a string, this is a version | it is one already; delete `version`
+    version(port) == "1"
+        `version` takes a string, this is an int
+    percent(ip, host) < 5
+        the salt is not a string literal | as in `percent(cookie(uid), "checkout")`
+    percent(ip, 5) < 5
+        the salt is not a string literal | as in `percent(cookie(uid), "checkout")`
+    percent(ip, "a", "b") < 5
+        `percent` takes a key and maybe a salt, found 3 arguments | as in `percent(cookie(uid) ?? ip) < 5`
+    percent("a") < 5
+        the key is the same for every request | a key comes from the request, as `cookie(uid)` does
+    percent("a" ?? ip) < 5
+        the key is the same for every request | a key comes from the request, as `cookie(uid)` does
+    percent(percent(ip)) < 5
+        a percentage is not a key | hash the key itself
+    percent(ip ?? percent(ip)) < 5
+        a percentage is not a key | hash the key itself
+    percent(lower(5)) < 5
+        `lower` takes a string, this is an int
+    "#);
+}
+
+#[test]
+fn an_unknown_name_is_answered_with_the_nearest_that_fits() {
+    assert_snapshot!(said([
+        r#"hots == "x""#,
+        r#"hots(x) == "x""#,
+        r#"heder(x) == "x""#,
+        r#"clam(x) == "x""#,
+        r#"lowr(host) == "x""#,
+        r#"lowr == "x""#,
+        r#"lower == "x""#,
+        r#"percent < 5"#,
+        r#"region == "x""#,
+        r#"region(x) == "x""#,
+        r#"beta == "x""#,
+        "host in betta",
+        "host in path",
+        "host in claim",
+        "host in regions",
+        r#"host in "beta""#,
+        r#"host in "betta""#,
+        r#"host in "a very long string that stands where a list should""#,
+        "port in beta",
+        "exists(host) in beta",
+    ]), @r#"
+    hots == "x"
+        unknown field `hots` | did you mean `host`?
+    hots(x) == "x"
+        unknown field or function `hots` | did you mean `host`?
+    heder(x) == "x"
+        unknown field or function `heder` | did you mean `header`?
+    clam(x) == "x"
+        unknown field or function `clam` | did you mean `claim`?
+    lowr(host) == "x"
+        unknown field or function `lowr` | did you mean `lower`?
+    lowr == "x"
+        unknown field `lowr` | a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+    lower == "x"
+        unknown field `lower` | it is a function: `lower(…)`
+    percent < 5
+        unknown field `percent` | it is a function: `percent(…)`
+    region == "x"
+        unknown field `region` | a string stands in quotes; a header is `header(NAME)`, a cookie `cookie(NAME)`
+    region(x) == "x"
+        unknown field or function `region` | functions are `lower`, `len`, `int`, `version`, `exists` and `percent`; fields with a name `header`, `cookie` and `query`
+    beta == "x"
+        unknown field `beta` | it is a list: ask `… in beta`
+    host in betta
+        unknown list `betta` | did you mean `beta`?
+    host in path
+        unknown list `path` | it is a field; compare fields with `==`
+    host in claim
+        unknown list `claim` | it is a field; compare fields with `==`
+    host in regions
+        unknown list `regions` | known: `beta`
+    host in "beta"
+    host in "betta"
+        `in` needs a list on its right | one value is a list too: `["betta"]`
+    host in "a very long string that stands where a list should"
+        `in` needs a list on its right | one value is a list too: `["a very long string that stands where a …]`
+    port in beta
+        `beta` is a list of strings, the left side is an int
+    exists(host) in beta
+        a bool is not asked with `in` | it stands alone, or is compared with `true` or `false`
+    "#);
+}
+
+#[test]
+fn what_a_field_is_called_elsewhere_is_known() {
+    for (meant, names) in [
+        ("ip", &["remote_addr", "client_ip", "remote_ip", "src_ip", "source_ip", "addr"][..]),
+        ("host", &["hostname", "authority", "domain", "server_name", "http_host"]),
+        ("path", &["url", "uri", "request_uri", "request_path"]),
+        ("now", &["time", "date", "timestamp"]),
+        ("raw_query", &["args", "params", "query_string"]),
+        ("method", &["verb", "request_method"]),
+    ] {
+        for name in names {
+            let found = said([format!("exists({name})").as_str()]);
+            assert!(found.contains(&format!("did you mean `{meant}`?")), "{found}");
+        }
+    }
+}
+
+#[test]
 fn two_literals() {
     assert_snapshot!(condition(r#""host" == "a""#), @r#"
     error: two literals are compared
@@ -1497,6 +1992,115 @@ fn never_reached_superset() {
     "#);
 }
 
+#[test]
+fn a_literal_that_no_request_has_is_answered_with_what_to_write() {
+    assert_snapshot!(said([
+        "len(path) == -1",
+        "int(header(n)) % 10 == 10",
+        "port == 65536",
+        "percent(ip) == 100",
+        r#"lower(path) == "/A""#,
+        r#"host == "A.test""#,
+        r#"host == """#,
+        r#"host == "a.test.""#,
+        r#"host == "https://a.test""#,
+        r#"host == "a.test/b""#,
+        r#"host == "2001:db8::1""#,
+        r#"host == "a.test:80""#,
+        r#"host under ".a.test""#,
+        r#"host under "A.test.""#,
+        r#"path == "/a?b""#,
+        r#"path == "/a#b""#,
+        r#"path == """#,
+        r#"path == "a""#,
+        r#"path == "/%7ea""#,
+        r#"path == "/a%2f""#,
+        r#"path under "/a/../b/""#,
+        r#"path starts_with "a""#,
+        r#"path starts_with "/a//b""#,
+        r#"path contains "/../""#,
+        r#"path contains "/./""#,
+        r#"path contains "%2f""#,
+        r#"raw_path == "/a?b""#,
+        r#"raw_query starts_with "?a""#,
+        r#"method == "get""#,
+        r#"method == "Patch""#,
+        r#"scheme == "HTTPS""#,
+        r#"cookie(a) == "b;c""#,
+        r#"cookie(a) == " b ""#,
+        r#"header(x) == "b\n""#,
+    ]), @r#"
+    len(path) == -1
+        a length is never negative
+    int(header(n)) % 10 == 10
+        a remainder of 10 is never 10 | it goes from 0 to 9
+    port == 65536
+        a port is never 65536 | ports go from 0 to 65535
+    percent(ip) == 100
+        a percentage of a key is never 100 | it is below 100; ask `< 100`
+    lower(path) == "/A"
+        `lower(…)` has no upper-case letters | write "/a"
+    host == "A.test"
+        `host` has no upper-case letters | write "a.test"
+    host == ""
+        `host` is never empty text | ask `!exists(host)`
+    host == "a.test."
+        `host` has no dot at its end | write "a.test"
+    host == "https://a.test"
+        `host` is a name and nothing else | ask `scheme` and `path` as well
+    host == "a.test/b"
+        `host` is a name and nothing else | ask `scheme` and `path` as well
+    host == "2001:db8::1"
+        an IPv6 literal in `host` keeps its brackets | write "[2001:db8::1]"
+    host == "a.test:80"
+        `host` has no port | ask `port` as well
+    host under ".a.test"
+        a host name has no part before its first dot that is empty | `under` takes in the subdomains already: "a.test"
+    host under "A.test."
+        `host` has no upper-case letters | write "a.test"
+    path == "/a?b"
+        `path` ends before `?` and `#` | a parameter is `query(NAME)`
+    path == "/a#b"
+        `path` ends before `?` and `#` | a parameter is `query(NAME)`
+    path == ""
+        `path` is canonical and never this | write "/"
+    path == "a"
+        `path` is canonical and never this | write "/a"
+    path == "/%7ea"
+        `path` is canonical and never this | write "/~a"
+    path == "/a%2f"
+        `path` is canonical and never this | write "/a%2F"
+    path under "/a/../b/"
+        `path` is canonical and never this | write "/b"
+    path starts_with "a"
+        `path` starts with `/` | write "/a"
+    path starts_with "/a//b"
+        `path` is canonical: no two `/` follow each other | `raw_path` is as received
+    path contains "/../"
+        `path` is canonical: it has no dot segments | `raw_path` is as received
+    path contains "/./"
+        `path` is canonical: it has no dot segments | `raw_path` is as received
+    path contains "%2f"
+        `path` is canonical: its escapes are upper case | as in "%2F"
+    raw_path == "/a?b"
+        `raw_path` ends before `?` | a parameter is `query(NAME)`
+    raw_query starts_with "?a"
+        `raw_query` starts behind `?`
+    method == "get"
+        methods are written in upper case | write "GET"
+    method == "Patch"
+        methods are written in upper case | write "PATCH"
+    scheme == "HTTPS"
+        a scheme is lower case | write "https"
+    cookie(a) == "b;c"
+        a cookie's value has no `;`
+    cookie(a) == " b "
+        a cookie's value has no white space around it, but in quotes | write "b"
+    header(x) == "b\n"
+        a header has no control characters
+    "#);
+}
+
 // A client can send all of these, so nothing may follow from them: no other rule is out of reach.
 #[test]
 fn what_only_an_odd_client_sends_is_warned_of_and_proves_nothing() {
@@ -1541,6 +2145,345 @@ fn an_end_that_means_nothing_makes_no_route_wider() {
     }
     let text = "route a: path under \"/v2\" => gray\nroute b: path under \"/v2/x/\" => gray\ndefault => prod";
     assert_eq!(rules(text).iter().filter(|lint| lint.code().as_str() == "never-reached").count(), 1);
+}
+
+/// `n` parts, joined.
+fn row(n: usize, part: impl Fn(usize) -> String, with: &str) -> String {
+    (0..n).map(part).collect::<Vec<_>>().join(with)
+}
+
+/// Whether the second of two routes is told that the first takes all it could.
+fn covers(first: &str, second: &str) -> bool {
+    let text = format!("route a: {first} => gray\nroute b: {second} => gray\ndefault => prod");
+    rules(&text).iter().any(|lint| lint.code().as_str() == "never-reached")
+}
+
+#[test]
+fn of_a_condition_64_parts_are_compared() {
+    for n in [64, 65] {
+        let below = |with| row(n, |i| format!("port < {}", 1000 + i), with);
+        let even = |from: usize| row(n, |i| (from + 2 * i).to_string(), ", ");
+        for (first, second) in [
+            (r#"host starts_with "h""#.to_owned(), row(n, |i| format!("host == \"h{i}\""), " || ")),
+            (below(" && "), "port == 5".to_owned()),
+            (below(" || "), "port == 5".to_owned()),
+            ("port < 5000".to_owned(), below(" && ")),
+            ("port < 5000".to_owned(), format!("port in [{}]", even(0))),
+            (
+                format!("port in [{}]", row(n, |i| format!("{}..{}", 3 * i, 3 * i + 1), ", ")),
+                "port in [1]".to_owned(),
+            ),
+            (format!("port not in [{}]", even(70_000)), "is_staff".to_owned()),
+        ] {
+            assert_eq!(covers(&first, &second), n == 64, "{n}: {first} / {second}");
+        }
+        for never in [
+            format!("port == 5 && port in [{}]", even(10)),
+            format!("{} && host == \"h0\"", row(n - 1, |i| format!("host != \"h{i}\""), " && ")),
+        ] {
+            let told = condition(&never).iter().any(|lint| lint.code().as_str() == "never-matches");
+            assert_eq!(told, n == 64, "{n}: {never}");
+        }
+    }
+    // Lists are held against each other whatever their length.
+    let long = row(2000, |i| i.to_string(), ", ");
+    assert!(covers(&format!("port in [{long}]"), &format!("port in [{long}, 1999..1999]")));
+    let supplied = Schema::new().clusters(["gray"]).list("ports", List::int_ranges([0..=1999]));
+    let text = format!("route a: port in ports => gray route b: port in [{long}] => gray default => gray");
+    let told = Engine::builder().schema(supplied).build(text.as_str()).unwrap().rules().lints().to_string();
+    assert!(told.contains("`b` is never reached"), "{told}");
+}
+
+#[test]
+fn long_literals_are_searched_until_it_takes_too_long() {
+    let parts = row(400, |i| format!("route r{i}: header(x) starts_with \"b{i}b\" => gray"), "\n");
+    for (length, told) in [(1000, true), (200_000, false)] {
+        let long = "a".repeat(length);
+        let last =
+            format!("route a: header(x) starts_with \"a\" => gray\nroute b: header(x) == \"{long}\" => gray");
+        let text = format!("{parts}\n{last}\ndefault => prod");
+        assert_eq!(!rules(&text).is_empty(), told, "{length}");
+    }
+}
+
+#[test]
+fn a_list_is_checked_by_its_use_and_without_one() {
+    assert_snapshot!(said_of_rules([
+        "list l = [true] default => prod",
+        "list l = [1.5] default => prod",
+        "list l = [] default => prod",
+        r#"list l = ["a", "a"] default => prod"#,
+        r#"list l = ["a", 1] default => prod"#,
+        r#"list l = [1, "a"] default => prod"#,
+        r#"list l = ["a", "a", 1] default => prod"#,
+        r#"list l = ["a", 10.0.0.1] default => prod"#,
+        r#"route a: host in ["a", "a", 1] => gray default => prod"#,
+        r#"list l = ["2".."1"] default => prod"#,
+        "list l = [2..1] default => prod",
+        "list l = [2..1, 4..3] list m = [6..5] default => prod",
+        r#"list l = ["2".."1"] route a: version(host) in l => gray default => prod"#,
+        r#"list l = ["a", "a"] route a: host in l => gray route b: path not in l => gray default => prod"#,
+        r#"list l = ["2", "x"] route a: version(host) in l => gray default => prod"#,
+        r#"list l = ["x"] route a: now in l => gray route b: ip in l => gray default => prod"#,
+        r#"list l = ["1"] route a: port in l => gray route b: port in l => gray default => prod"#,
+        "list l = [1] route a: host in l => gray route b: ip in l => gray default => prod",
+        "list l = [] route a: host in l || port in l => gray default => prod",
+        "list l = [10.0.0.0/8] route a: host in l => gray default => prod",
+        r#"list l = ["a"] route a: l == "a" => gray default => prod"#,
+        r#"list l = ["a"] route a: hots in l => gray default => prod"#,
+        r#"list "my l" = ["a"] route a: host in "my l" => gray default => prod"#,
+        r#"list "my l" = ["a"] route a: host in "my" => gray default => prod"#,
+        r#"route a: host in r"beta" => gray route b: host in r"b" => gray default => prod"#,
+        r##"list "my l" = ["a" route a: host in "my l" => gray default => prod"##,
+        r#"list m = [a"] route a: host in m || host in n => gray default => prod"#,
+        r#"list beta = ["a"] default => prod"#,
+        r#"list l = ["a"] list l = ["b"] default => prod"#,
+        r#"list l2 = ["a"] list l1 = ["b"] route a: host in regions => gray default => prod"#,
+        "list a1 = [] list a2 = [] list a3 = [] list a4 = [] route a: host in regions => gray default => prod",
+        "list a1 = [] list a2 = [] list a3 = [] list a4 = [] list a5 = [] route a: host in regions => gray default => prod",
+    ]), @r#"
+    list l = [true] default => prod
+        a list of bools | lists hold strings, ints, addresses, versions or instants
+    list l = [1.5] default => prod
+        a list of percents | lists hold strings, ints, addresses, versions or instants
+    list l = [] default => prod
+        no condition uses the list `l` | delete it, or ask it with `in`
+    list l = ["a", "a"] default => prod
+        no condition uses the list `l` | delete it, or ask it with `in`
+        a member stands twice | delete one
+    list l = ["a", 1] default => prod
+        expected a string, found an int | as a string it is `"1"`
+    list l = [1, "a"] default => prod
+        expected an int, found a string | an int stands here
+    list l = ["a", "a", 1] default => prod
+        expected a string, found an int | as a string it is `"1"`
+    list l = ["a", 10.0.0.1] default => prod
+        `a` is not an address | as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`
+    route a: host in ["a", "a", 1] => gray default => prod
+        expected a string, found an int | as a string it is `"1"`
+    list l = ["2".."1"] default => prod
+        no condition uses the list `l` | delete it, or ask it with `in`
+    list l = [2..1] default => prod
+        a range that ends before it starts | the lower end comes first
+    list l = [2..1, 4..3] list m = [6..5] default => prod
+        a range that ends before it starts | the lower end comes first
+        a range that ends before it starts | the lower end comes first
+        a range that ends before it starts | the lower end comes first
+    list l = ["2".."1"] route a: version(host) in l => gray default => prod
+        a range that ends before it starts | the lower end comes first
+    list l = ["a", "a"] route a: host in l => gray route b: path not in l => gray default => prod
+        a member stands twice | delete one
+    list l = ["2", "x"] route a: version(host) in l => gray default => prod
+        `x` is not a version | as in "2", "v2.3" or "2.3.0-rc.1"; numbers have no leading zeros
+    list l = ["x"] route a: now in l => gray route b: ip in l => gray default => prod
+        `x` is not an instant | write it as RFC 3339 does: "2026-11-27T00:00:00+08:00"
+        `x` is not an address | as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`
+    list l = ["1"] route a: port in l => gray route b: port in l => gray default => prod
+        `l` is a list of strings, the left side is an int
+    list l = [1] route a: host in l => gray route b: ip in l => gray default => prod
+        `l` is a list of ints, the left side is a string | read the left side as an int: `int(…)`
+        `l` is a list of ints, the left side is an ip
+    list l = [] route a: host in l || port in l => gray default => prod
+        this condition is never true | no request can satisfy it
+    list l = [10.0.0.0/8] route a: host in l => gray default => prod
+        `l` is a list of ips, the left side is a string
+    list l = ["a"] route a: l == "a" => gray default => prod
+        unknown field `l` | it is a list: ask `… in l`
+    list l = ["a"] route a: hots in l => gray default => prod
+        unknown field `hots` | did you mean `host`?
+    list "my l" = ["a"] route a: host in "my l" => gray default => prod
+    list "my l" = ["a"] route a: host in "my" => gray default => prod
+        `in` needs a list on its right | one value is a list too: `["my"]`
+    route a: host in r"beta" => gray route b: host in r"b" => gray default => prod
+        `in` needs a list on its right | one value is a list too: `[r"b"]`
+    list "my l" = ["a" route a: host in "my l" => gray default => prod
+        expected `,`, `]` or `..`, found `route`
+    list m = [a"] route a: host in m || host in n => gray default => prod
+        expected a literal or `]`, found `a`
+    list beta = ["a"] default => prod
+        the application supplies a list `beta` | choose another name
+    list l = ["a"] list l = ["b"] default => prod
+        a second list `l` | choose another name
+    list l2 = ["a"] list l1 = ["b"] route a: host in regions => gray default => prod
+        unknown list `regions` | known: `l1`, `l2`, `beta`
+    list a1 = [] list a2 = [] list a3 = [] list a4 = [] route a: host in regions => gray default => prod
+        unknown list `regions` | known: `a1`, `a2`, `a3`, `a4`, `beta`
+    list a1 = [] list a2 = [] list a3 = [] list a4 = [] list a5 = [] route a: host in regions => gray default => prod
+        unknown list `regions` | known: `a1`, `a2`, `a3`, `a4`, `a5` and others
+    "#);
+    assert!(Condition::new("host in regions").unwrap_err().to_string().contains("there are no lists"));
+}
+
+#[test]
+fn a_list_of_the_application_says_what_to_read_the_left_side_as() {
+    let schema =
+        Schema::new().list("sizes", List::ints([1])).list("releases", List::versions(["2"]).unwrap());
+    let texts = ["host in sizes", "host in releases", "port in releases", "version(host) in sizes"];
+    let said = texts.map(|text| {
+        let refused = Condition::compile("", text, &schema, &Limits::default()).unwrap_err();
+        let BuildError::Rules(diagnostics) = refused else { panic!("{refused}") };
+        answers(text, &diagnostics)
+    });
+    assert_snapshot!(said.concat(), @r#"
+    host in sizes
+        `sizes` is a list of ints, the left side is a string | read the left side as an int: `int(…)`
+    host in releases
+        `releases` is a list of versions, the left side is a string | read the left side as a version: `version(…)`
+    port in releases
+        `releases` is a list of versions, the left side is an int
+    version(host) in sizes
+        `sizes` is a list of ints, the left side is a version
+    "#);
+}
+
+#[test]
+fn an_outcome_says_what_it_lacks() {
+    let many = |n: usize| row(n, |i| format!("c{i} 1000000000"), ", ");
+    let declared = row(101, |i| format!("cluster c{i} = prod"), " ");
+    assert_snapshot!(said_of_rules([
+        "default => gray",
+        "default => gray 1",
+        "default => gray by ip",
+        "default => gray 1 by ip",
+        "default => gray, prod",
+        "default => gray 1, prod",
+        "default => gray 0, prod 0",
+        "default => gray 0, prod 0.0001",
+        "default => gray 1000000000, prod 1",
+        "default => gray 1000000000.0001, prod 1",
+        "default => gray 1, gray 1",
+        "default => gray, gray",
+        "default => grey 1, prd 2",
+        "default => nowhere",
+        "default => \"no where\"",
+        "default => gray 1, prod 1 by ip",
+        "default => gray 1, prod 1 by 5",
+        "default => gray 1, prod 1 by 10.0.0.0/8 ?? ip",
+        "default => gray 1, prod 1 by cookie(uid) ?? 5",
+        "default => gray 1, prod 1 by cookie(uid) ?? ip",
+        "default => gray 1, prod 1 by hots",
+        "default => gray 1, prod 1 by percent(ip)",
+        "default => gray 1, prod 1 by ip ?? percent(ip)",
+        "default => gray 1, prod 1 by lower(\"A\")",
+        "default => gray 1, prod 1 by len(cookie(uid)) % 5",
+        "default => gray 1, prod 1 by is_staff ?? exists(host)",
+        "cluster a = a default => a",
+        "cluster a = b cluster b = a default => a",
+        "cluster a = gray 1, b 1 cluster b = c cluster c = prod 1, a 1 default => prod",
+        "cluster a = b 1, c 1 cluster b = d cluster c = d cluster d = gray default => a",
+        "cluster a = a 1, b 1 cluster b = b 1, a 1 default => prod",
+        "cluster a = nowhere cluster b = b default => a",
+        "cluster a = 5 default => a",
+        "cluster gray = prod default => gray",
+        "cluster a = prod cluster a = gray default => a",
+        "cluster a = prod cluster a = a default => a",
+        "default => prod default => gray",
+        "default => nowhere default => gray",
+        "route a: true => gray",
+        "route a: true => gray default => ",
+        "route a: true => gray route a: false => gray default => prod",
+        "cluster c1 = gray cluster c2 = prod default => c3",
+    ]), @r#"
+    default => gray
+    default => gray 1
+        a weight on the only cluster | delete it, or name the others and their weights
+    default => gray by ip
+        `by` with a single cluster | there is nothing to deal out; delete it
+    default => gray 1 by ip
+        a weight on the only cluster | delete it, or name the others and their weights
+        `by` with a single cluster | there is nothing to deal out; delete it
+    default => gray, prod
+        `gray` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+        `prod` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+    default => gray 1, prod
+        `prod` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+    default => gray 0, prod 0
+        every weight is 0, so no cluster would get anything | give at least one cluster a weight above 0
+    default => gray 0, prod 0.0001
+    default => gray 1000000000, prod 1
+    default => gray 1000000000.0001, prod 1
+        the weight `1000000000.0001` is too large | weights go to 1000000000 and are relative to their sum
+    default => gray 1, gray 1
+        `gray` stands twice | give it one weight
+    default => gray, gray
+        `gray` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+        `gray` has no weight | one of several clusters has a weight, as in `gray 5, prod 95`
+        `gray` stands twice | give it one weight
+    default => grey 1, prd 2
+        unknown cluster `grey` | did you mean `gray`?
+        unknown cluster `prd` | did you mean `prod`?
+    default => nowhere
+        unknown cluster `nowhere` | known: `gray`, `prod`
+    default => "no where"
+        unknown cluster `no where` | known: `gray`, `prod`
+    default => gray 1, prod 1 by ip
+    default => gray 1, prod 1 by 5
+        the key is the same for every request | a key comes from the request, as `cookie(uid)` does
+    default => gray 1, prod 1 by 10.0.0.0/8 ?? ip
+        `10.0.0.0/8` is a network, not an address | ask `in [10.0.0.0/8]`
+    default => gray 1, prod 1 by cookie(uid) ?? 5
+    default => gray 1, prod 1 by cookie(uid) ?? ip
+    default => gray 1, prod 1 by hots
+        unknown field `hots` | did you mean `host`?
+    default => gray 1, prod 1 by percent(ip)
+        a percentage is not a key | hash the key itself
+    default => gray 1, prod 1 by ip ?? percent(ip)
+        a percentage is not a key | hash the key itself
+    default => gray 1, prod 1 by lower("A")
+        the key is the same for every request | a key comes from the request, as `cookie(uid)` does
+    default => gray 1, prod 1 by len(cookie(uid)) % 5
+    default => gray 1, prod 1 by is_staff ?? exists(host)
+    cluster a = a default => a
+        the cluster `a` contains itself | in the end, every cluster is one that the application declares
+    cluster a = b cluster b = a default => a
+        the cluster `b` contains itself | in the end, every cluster is one that the application declares
+    cluster a = gray 1, b 1 cluster b = c cluster c = prod 1, a 1 default => prod
+        the cluster `c` contains itself | in the end, every cluster is one that the application declares
+    cluster a = b 1, c 1 cluster b = d cluster c = d cluster d = gray default => a
+    cluster a = a 1, b 1 cluster b = b 1, a 1 default => prod
+        the cluster `a` contains itself | in the end, every cluster is one that the application declares
+        the cluster `b` contains itself | in the end, every cluster is one that the application declares
+        the cluster `b` contains itself | in the end, every cluster is one that the application declares
+    cluster a = nowhere cluster b = b default => a
+        unknown cluster `nowhere` | known: `gray`, `prod`
+    cluster a = 5 default => a
+        expected a name, found `5` | a name starts with a letter or `_`; any other can be quoted
+    cluster gray = prod default => gray
+        the application declares a cluster `gray` | a cluster made of others needs a name of its own
+    cluster a = prod cluster a = gray default => a
+        a second cluster `a` | choose another name
+    cluster a = prod cluster a = a default => a
+        a second cluster `a` | choose another name
+    default => prod default => gray
+        a second `default` | there is one, and it decides when no route does
+    default => nowhere default => gray
+        unknown cluster `nowhere` | known: `gray`, `prod`
+        a second `default` | there is one, and it decides when no route does
+    route a: true => gray
+        there is no `default` | add `default => CLUSTER`: where requests go that no route takes
+    route a: true => gray default => 
+        expected a name, found the end of the text
+    route a: true => gray route a: false => gray default => prod
+        a second route `a` | choose another name
+    cluster c1 = gray cluster c2 = prod default => c3
+        unknown cluster `c3` | did you mean `c1`?
+    "#);
+    let sum = rules(format!("{declared} default => {}", many(101)));
+    assert_snapshot!(answers("", &sum), @r#"
+
+    the weights add up to more than 100000000000
+    "#);
+    assert!(rules(format!("{declared} default => {}", many(100))).is_empty());
+    let nowhere = Engine::builder().build("default => gray").unwrap_err().to_string();
+    assert!(nowhere.contains("the application declares no clusters"), "{nowhere}");
+}
+
+#[test]
+fn an_outcome_may_have_as_many_clusters_as_the_limit_says() {
+    let limits = Limits { targets: 2, ..Limits::default() };
+    assert!(within("default => gray 1, prod 1", limits).is_empty());
+    let three = "cluster a = prod default => gray 1, prod 1, a 1";
+    assert_eq!(within(three, limits).iter().next().unwrap().code().as_str(), "too-large");
 }
 
 #[test]
@@ -2048,6 +2991,18 @@ fn program_too_large() {
 }
 
 #[test]
+fn a_program_may_take_as_much_as_is_allowed() {
+    let list = row(1000, |i| format!("\"{i}\""), ", ");
+    let text = format!("route a: host in [{list}] => gray\ndefault => prod");
+    let within = |bytes| within(text.as_str(), Limits { program_bytes: bytes, ..Limits::default() });
+    let said = within(1).iter().next().map(|d| d.message().to_owned()).unwrap_or_default();
+    let taken = said.split(' ').find_map(|word| word.parse::<usize>().ok()).unwrap_or_default();
+    assert!(taken > 17_000, "the list counts as well: {said}");
+    assert!(within(taken).is_empty());
+    assert!(within(taken - 1).has_errors());
+}
+
+#[test]
 fn regular_expressions_too_large_together() {
     let limits = Limits { program_bytes: 100, ..Limits::default() };
     let text =
@@ -2060,6 +3015,31 @@ fn regular_expressions_too_large_together() {
       |                       ^^^^^ those after it were not looked at
       = help: the application can raise the limit `program_bytes`
     "#);
+}
+
+#[test]
+fn regular_expressions_may_take_as_much_as_is_allowed() {
+    let said = |parts: &str, bytes| {
+        let limits = Limits { program_bytes: bytes, ..Limits::default() };
+        within(format!("route a: {parts} => gray\ndefault => prod"), limits).to_string()
+    };
+    let too_large = |parts: &str, bytes| said(parts, bytes).contains("the regular expressions up to here");
+    let least = |parts: &str| {
+        let (mut no, mut yes) = (0, 1 << 24);
+        while yes - no > 1 {
+            let middle = (no + yes) / 2;
+            if too_large(parts, middle) { no = middle } else { yes = middle }
+        }
+        yes
+    };
+    let (one, two) = (r#"path matches "^/a""#, r#"path matches "^/a" || path matches "^/b""#);
+    // The two are alike, so that one limit is twice the other only if both are allowed to be reached.
+    assert_eq!(least(two), 2 * least(one));
+    // And then it is the second that is told.
+    assert!(too_large(two, least(one)));
+    // A mistake is told once, wherever it is repeated.
+    let twice = rules(r#"route a: path matches "(" || host matches "(" => gray default => prod"#);
+    assert_eq!(twice.len(), 1);
 }
 
 #[test]

@@ -92,6 +92,32 @@ fn a_condition_s_program_can_be_read() {
 }
 
 #[test]
+fn what_is_dear_and_asked_twice_is_remembered() {
+    let text = r#"header(a) contains "a" && host == "b" && header(c) contains "c" || header(d) contains "d"
+        || !(host == "b") && !(header(a) contains "a") && !(header(c) contains "c")"#;
+    assert_snapshot!(Condition::new(text).unwrap().disassemble(), @r#"
+    s0 = header(c)
+    s1 = header(a)
+    s2 = host
+    s3 = header(d)
+    t0 = s0 contains "c"  (remembered as m0)
+    t1 = s1 contains "a"  (remembered as m1)
+    t2 = s2 == "b"
+    t3 = s3 contains "d"
+    o0 = cluster 0
+       0  test t1  yes 1  no 3
+       1  test t2  yes 2  no 3
+       2  test t0  yes 7  no 3
+       3  test t3  yes 7  no 4
+       4  test t2  yes 8  no 5
+       5  test t1  yes 8  no 6
+       6  test t0  yes 8  no 7
+       7  hit route 0 o0  else 8
+       8  end
+    "#);
+}
+
+#[test]
 fn statements_are_listed_with_their_state_and_weights() {
     let engine = shop();
     let statements = engine.rules().statements();

@@ -44,26 +44,22 @@ pub(super) fn condition(condition: &Condition, span: Span, problems: &mut Proble
 
 // === members ===
 
-/// Members that add nothing. `ranges` are the members' values, in the same order.
-pub(super) fn duplicate_members(
-    members: &[Member],
-    ranges: &[(Value<'static>, Value<'static>)],
-    problems: &mut Problems,
-) {
-    let mut seen: HashMap<&(Value<'static>, Value<'static>), usize> = HashMap::new();
-    let mut note = |at: usize, first: usize, what: &str, label: &str| {
-        if let Some((member, first)) = members.get(at).zip(members.get(first)) {
-            problems.push(
-                Problem::new(Code::DuplicateMember, member.span(), what)
-                    .label(label)
-                    .related(first.span(), "the first stands"),
-            );
-        }
-    };
+/// A member that adds nothing to its list, and the one that has it already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Duplicate {
+    pub(super) at: usize,
+    first: usize,
+    within: bool,
+}
+
+/// Members that add nothing, by their `ranges` as values of one type.
+pub(super) fn duplicates(ranges: &[Range]) -> Vec<Duplicate> {
+    let mut found = Vec::new();
+    let mut seen: HashMap<&Range, usize> = HashMap::new();
     let mut single = Vec::with_capacity(ranges.len());
     for (at, range) in ranges.iter().enumerate() {
         match seen.entry(range) {
-            Entry::Occupied(first) => note(at, *first.get(), "a member stands twice", "delete one"),
+            Entry::Occupied(first) => found.push(Duplicate { at, first: *first.get(), within: false }),
             Entry::Vacant(entry) => {
                 entry.insert(at);
                 single.push(at);
@@ -78,11 +74,27 @@ pub(super) fn duplicate_members(
     for ((_, end), at) in ordered {
         match &widest {
             Some((reach, first)) if end <= *reach => {
-                note(at, *first, "a member lies within another", "delete it, or the wider one");
+                found.push(Duplicate { at, first: *first, within: true })
             }
             _ => widest = Some((end, at)),
         }
     }
+    found
+}
+
+/// What is said of a member that adds nothing.
+pub(super) fn duplicate(members: &[Member], duplicate: Duplicate) -> Option<Problem> {
+    let (member, first) = members.get(duplicate.at).zip(members.get(duplicate.first))?;
+    let (what, label) = if duplicate.within {
+        ("a member lies within another", "delete it, or the wider one")
+    } else {
+        ("a member stands twice", "delete one")
+    };
+    Some(
+        Problem::new(Code::DuplicateMember, member.span(), what)
+            .label(label)
+            .related(first.span(), "the first stands"),
+    )
 }
 
 /// Where a value of a type with order stands; addresses of the two families never overlap.
@@ -179,7 +191,7 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
         Expr::Field(Field::Host) if whole == Whole::Yes && text.ends_with(b".") => {
             say("`host` has no dot at its end", Some(lower().trim_end_matches('.').to_owned()))
         }
-        Expr::Field(Field::Host) if memchr::memmem::find(text, b"://").is_some() || text.contains(&b'/') => {
+        Expr::Field(Field::Host) if text.contains(&b'/') => {
             Some(("`host` is a name and nothing else".into(), Some("ask `scheme` and `path` as well".into())))
         }
         Expr::Field(Field::Host)
@@ -302,9 +314,9 @@ pub(super) fn truth(condition: &Condition) -> Option<bool> {
 fn never_satisfied(test: &Test) -> bool {
     match &test.predicate {
         Predicate::In(Set::Members(_, members)) => {
-            members.is_empty()
-                || (members.len() <= PARTS
-                    && members.iter().all(|(from, to)| from == to && never_equal(&test.expr, from)))
+            // Of an empty list, all members are impossible.
+            members.len() <= PARTS
+                && members.iter().all(|(from, to)| from == to && never_equal(&test.expr, from))
         }
         Predicate::In(Set::Supplied(_))
         | Predicate::IsTrue
@@ -439,10 +451,7 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
         let covering = always.or_else(|| equal.get(&route.condition).copied()).or_else(|| {
             // Once the budget is spent, none is looked at.
             let first = if budget > 0 { earlier.as_slice() } else { &[] };
-            first
-                .iter()
-                .copied()
-                .find(|first| budget > 0 && implies(&route.condition, &first.condition, 4, &mut budget))
+            first.iter().copied().find(|first| implies(&route.condition, &first.condition, 4, &mut budget))
         });
         // One that is never true has been told so already; a paused one is not reached anyway.
         if let Some(first) = covering
@@ -475,8 +484,7 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
 /// Whether `wide` is surely true wherever `narrow` is. `depth` bounds the work on nested rows.
 fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
     // Rows in rows multiply: each step is paid for, and not only each pair of routes.
-    *budget = budget.saturating_sub(1);
-    if *budget == 0 {
+    if !spend(budget, 1) {
         return false;
     }
     if narrow == wide {
@@ -512,21 +520,18 @@ fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usiz
     }
 }
 
-/// Whether every value that satisfies `narrow` satisfies `wide`.
+/// Whether every value that satisfies `narrow` satisfies `wide`, another predicate.
 fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -> bool {
     match (narrow, wide) {
-        (a, b) if a == b => true,
         (Predicate::Compare(Order::Equal, value), wide) => {
             affordable(value, budget) && satisfies(value, wide)
         }
         (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Members(_, wide))) => {
-            *budget = budget.saturating_sub(narrow.len() + wide.len());
-            *budget > 0 && members_within(narrow, wide)
+            spend(budget, narrow.len() + wide.len()) && members_within(narrow, wide)
         }
         (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Supplied(wide))) => {
-            *budget = budget.saturating_sub(narrow.len());
             // Both ends in a list do not put in it what lies between them.
-            *budget > 0 && narrow.iter().all(|(from, to)| from == to && wide.contains(from))
+            spend(budget, narrow.len()) && narrow.iter().all(|(from, to)| from == to && wide.contains(from))
         }
         (Predicate::In(Set::Members(_, members)), wide) => {
             members.len() <= PARTS
@@ -560,11 +565,16 @@ fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -
     }
 }
 
-/// Whether there is still budget to search a value; takes it.
+/// Pays for some work, and says whether anything is left.
+fn spend(budget: &mut usize, work: usize) -> bool {
+    *budget = budget.saturating_sub(work);
+    *budget > 0
+}
+
+/// Pays for the search of a value, and says whether anything is left.
 fn affordable(value: &Value<'_>, budget: &mut usize) -> bool {
     let length = if let Value::String(text) = value { text.len() } else { 0 };
-    *budget = budget.saturating_sub(length / SEARCHED);
-    *budget > 0
+    spend(budget, length / SEARCHED)
 }
 
 /// Whether every member of one list is in the other.
@@ -603,7 +613,8 @@ fn satisfies(value: &Value<'_>, predicate: &Predicate) -> bool {
             Some((a, b)) => order.holds(a.cmp(&b)),
             None => match (number(value), number(other)) {
                 (Some(a), Some(b)) => order.holds(a.cmp(&b)),
-                _ => *order == Order::Equal && value == other,
+                // What has no order is only asked to be equal.
+                _ => value == other,
             },
         },
         Predicate::In(Set::Supplied(list)) => list.contains(value),

@@ -106,11 +106,6 @@ impl Problems {
         }
     }
 
-    /// How many errors there are so far, kept or not.
-    pub(crate) fn errors(&self) -> usize {
-        self.errors
-    }
-
     pub(crate) fn has_errors(&self) -> bool {
         self.errors > 0
     }

@@ -147,12 +147,13 @@ pub(super) fn weight(token: &str, span: Span) -> Result<u64, Problem> {
 pub(crate) fn address(text: &str, span: Span) -> Result<IpAddr, Problem> {
     text.parse::<IpAddr>().map(|ip| ip.to_canonical()).map_err(|_| {
         let problem = Problem::new(Code::BadLiteral, span, format!("{} is not an address", shown(text)));
-        if text.bytes().filter(|b| *b == b'.').count() == 3 && !text.contains(':') {
-            problem.label("IPv4 has four numbers from 0 to 255, without leading zeros")
+        problem.label(if text.contains(':') {
+            "IPv6 has eight groups of up to four hexadecimal digits; `::` stands for zeros, once"
+        } else if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            "IPv4 has four numbers from 0 to 255, without leading zeros"
         } else {
-            problem
-                .label("IPv6 has eight groups of up to four hexadecimal digits; `::` stands for zeros, once")
-        }
+            "as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`"
+        })
     })
 }
 

@@ -97,6 +97,7 @@ impl Resolver<'_> {
         };
         let (expr, set_value) = expr.zip(set_value)?;
         if let ast::Set::Literal(members) = &set.node {
+            self.duplicates(members, std::slice::from_ref(&set_value));
             self.impossible_members(&expr, members);
         }
         Some(Test { expr, predicate: Predicate::In(set_value), negated, span })

@@ -1,5 +1,7 @@
 //! Lists, typed by their use.
 
+use std::collections::HashSet;
+
 use super::Resolver;
 use super::words::{clip, some_names};
 use crate::check::coerce::{self, with_article};
@@ -91,17 +93,29 @@ impl Resolver<'_> {
 
     /// Members as ranges of type `ty`, all of them checked.
     pub(super) fn members(&mut self, members: &[Member], ty: Type) -> Option<Set> {
-        let before = self.problems.errors();
         let mut ranges = Vec::with_capacity(members.len());
         for member in members {
             let result = coerce::member(member, ty);
             ranges.extend(self.note(result));
         }
-        if self.problems.errors() > before {
-            return None;
+        let sound = ranges.len() == members.len();
+        sound.then(|| Set::Members(ty, Members::new(ranges)))
+    }
+
+    /// Members that add nothing to any of `sets`, which are what the list is as values of each type it is asked for.
+    pub(super) fn duplicates(&mut self, members: &[Member], sets: &[Set]) {
+        let mut found = sets.iter().map(|set| match set {
+            Set::Members(_, ranges) => lint::duplicates(ranges),
+            Set::Supplied(_) => Vec::new(),
+        });
+        let mut duplicates = found.next().unwrap_or_default();
+        for others in found {
+            let others: HashSet<usize> = others.iter().map(|other| other.at).collect();
+            duplicates.retain(|duplicate| others.contains(&duplicate.at));
         }
-        lint::duplicate_members(members, &ranges, self.problems);
-        Some(Set::Members(ty, Members::new(ranges)))
+        for duplicate in duplicates {
+            lint::duplicate(members, duplicate).into_iter().for_each(|problem| self.problems.push(problem));
+        }
     }
 
     /// Lists that no sound condition asks are checked all the same.
@@ -125,23 +139,36 @@ impl Resolver<'_> {
             if ty == Type::String && list.members.iter().any(quoted_range) {
                 continue;
             }
-            let _ = self.members(&list.members, ty);
+            let set = self.members(&list.members, ty);
+            if let Some(named) = self.lists.get_mut(list.name.node.as_str()) {
+                named.typed.push((ty, set));
+            }
         }
     }
 
-    pub(super) fn unused_lists(&mut self) {
-        let mut unused: Vec<&ast::List> =
-            self.lists.values().filter(|named| !named.used).map(|named| named.list).collect();
-        unused.sort_by_key(|list| list.name.span.start);
-        for list in unused {
-            self.problems.push(
-                Problem::new(
-                    Code::UnusedList,
-                    list.name.span,
-                    format!("no condition uses the list `{}`", list.name.node),
-                )
-                .label("delete it, or ask it with `in`"),
-            );
+    /// Lists that nobody asks, and members that add nothing.
+    pub(super) fn lint_lists(&mut self) {
+        let mut lists: Vec<_> = self
+            .lists
+            .values()
+            .map(|named| {
+                let sets: Vec<Set> = named.typed.iter().filter_map(|(_, set)| set.clone()).collect();
+                (named.list, named.used, sets)
+            })
+            .collect();
+        lists.sort_by_key(|(list, ..)| list.name.span.start);
+        for (list, used, sets) in lists {
+            if !used {
+                self.problems.push(
+                    Problem::new(
+                        Code::UnusedList,
+                        list.name.span,
+                        format!("no condition uses the list `{}`", list.name.node),
+                    )
+                    .label("delete it, or ask it with `in`"),
+                );
+            }
+            self.duplicates(&list.members, &sets);
         }
     }
 }

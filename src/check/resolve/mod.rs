@@ -167,7 +167,7 @@ impl<'a> Resolver<'a> {
         if self.problems.has_errors() {
             return None;
         }
-        self.unused_lists();
+        self.lint_lists();
         lint::rules(&rules, self.problems);
         Some(rules)
     }

@@ -174,10 +174,7 @@ impl Resolver<'_> {
         let custom = self.names.schema.fields.iter().map(|field| field.registered().name.as_str());
         let functions = Function::ALL.iter().map(|(name, _)| *name);
         let what = if argument.is_some() { "field or function" } else { "field" };
-        let list = self.lists.get_mut(name.node.as_str());
-        let is_list = list.is_some() || self.names.list(&name.node).is_some();
-        // It was meant to be used.
-        list.into_iter().for_each(|list| list.used = true);
+        let is_list = self.lists.contains_key(name.node.as_str()) || self.names.list(&name.node).is_some();
         self.problems.push_with(Code::UnknownField, || {
             let problem =
                 Problem::new(Code::UnknownField, name.span, format!("unknown {what} `{}`", clip(&name.node)));
