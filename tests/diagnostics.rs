@@ -2245,7 +2245,7 @@ fn a_list_is_checked_by_its_use_and_without_one() {
     list l = [true] default => prod
         a list of bools | lists hold strings, ints, addresses, versions or instants
     list l = [1.5] default => prod
-        a list of percents | lists hold strings, ints, addresses, versions or instants
+        a list of percentages | lists hold strings, ints, addresses, versions or instants
     list l = [] default => prod
         no condition uses the list `l` | delete it, or ask it with `in`
     list l = ["a", "a"] default => prod

@@ -128,8 +128,9 @@ impl Resolver<'_> {
             let Some(ty) = natural_type(&list.members) else { continue };
             if matches!(ty, Type::Bool | Type::Percent) {
                 let span = list.members.first().map_or(list.name.span, Member::span);
+                let what = if ty == Type::Bool { "a list of bools" } else { "a list of percentages" };
                 self.problems.push(
-                    Problem::new(Code::TypeMismatch, span, format!("a list of {ty}s"))
+                    Problem::new(Code::TypeMismatch, span, what)
                         .label("lists hold strings, ints, addresses, versions or instants"),
                 );
                 continue;
