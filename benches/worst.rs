@@ -148,16 +148,11 @@ fn header(name: &'static str, unit: &[u8]) -> Request<()> {
 }
 
 fn decisions() -> Vec<(&'static str, String, Request<()>)> {
-    let chain = |at: usize| {
-        let open = "(".repeat(29);
-        (0..29).fold(format!("{open}int(query(q))%{}", 99_999 - at), |all, level| {
-            format!("{all})%{}", 99_998 - level)
-        }) + "==9"
-    };
+    let chain = |at: usize| format!("{}query(q)??\"{at}\"{}==\"\"", "lower(".repeat(30), ")".repeat(30));
     let split = |at| format!("shadow route r{at}:true=>a 1,b 1 by lower(header(x)??\"{at}\")\n");
     vec![
         ("int(query(q)) % N == 9", row(PART, |at| format!("int(query(q))%{}==9", at + 2)), query("q=1&")),
-        ("((int(query(q)) % N) % N)… == 9", row(PART, chain), query("q=1&")),
+        ("lower(lower(… query(q) ?? N)) == \"\"", row(PART, chain), query("q=A&")),
         (
             "int(query(q)) % N > len(query(q))",
             row(PART, |at| format!("int(query(q))%{}>len(query(q))", at + 9)),

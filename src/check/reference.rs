@@ -5,8 +5,11 @@
 
 use super::typed::{Condition, Expr, Outcome, Predicate, Route, Rules, Set, State, Target, Test};
 use crate::schema::http::{host_under, path_under};
-use crate::schema::{Arena, Input, Order, Value, Version, parse_int};
+use crate::schema::{Arena, Input, Order, Value, Version, any_compares, parse_int};
 use crate::split;
+
+/// Up to how many pairs of values are compared one by one.
+const PAIRS: usize = 1 << 14;
 
 /// Who wants to know what was looked at. `()` does not.
 pub(crate) trait Observer {
@@ -158,7 +161,12 @@ pub(crate) fn holds(condition: &Condition, input: &Input<'_>, observer: &mut imp
             let satisfied = match &test.predicate {
                 Predicate::CompareTo(order, other) => {
                     let others = values(other, input);
-                    seen.iter().any(|value| others.iter().any(|other| value.compares(*order, other)))
+                    // Every pair, as the page says; but not where there are so many that only a hostile
+                    // request has them, as explanations come from here too.
+                    match seen.len().saturating_mul(others.len()) {
+                        ..=PAIRS => seen.iter().any(|a| others.iter().any(|b| a.compares(*order, b))),
+                        _ => any_compares(*order, &seen, &others),
+                    }
                 }
                 predicate => seen.iter().any(|value| satisfies(value, predicate)),
             };
