@@ -29,11 +29,14 @@ fn main() {
             text(name, &rules);
         }
     }
-    println!("\n| rules | their bytes | request's bytes | questions | time | memory | explained in |");
-    println!("|---|---:|---:|---:|---:|---:|---:|");
-    for (name, rules, request) in decisions() {
-        if wanted(name) {
-            decision(name, &rules, &request);
+    for (title, setting) in [("default", defaults()), ("strict", strict())] {
+        println!("\n{title} limits");
+        println!("\n| rules | their bytes | request's bytes | questions | time | memory | explained in |");
+        println!("|---|---:|---:|---:|---:|---:|---:|");
+        for (name, rules, request) in decisions(&setting) {
+            if wanted(name) || wanted(title) {
+                decision(name, &setting, &rules, &request);
+            }
         }
     }
 }
@@ -92,19 +95,17 @@ fn texts() -> Vec<(&'static str, String)> {
         ("members, each its own", list(|at| format!("{at},"))),
         ("networks", fill(MOST, "route r:ip in[", &format!("]=>b\n{DEFAULT}"), network)),
         ("expressions, small", row(MOST, |at| format!("host matches\"{at}x*\""))),
-        ("expressions, largest", expressions(LARGE)),
+        ("expressions, largest", expressions(64, 9_000)),
         ("broken statements", fill(MOST, "", "", |_| "route\n".into())),
         ("brackets that never close", fill(MOST, "route r:", "", |_| "(".into())),
     ]
 }
 
-/// So many regular expressions of nearly the largest size; those beyond do not fit into a program.
-const LARGE: usize = 64;
-
-fn expressions(count: usize) -> String {
+/// Regular expressions that keep as many states alive as they repeat.
+fn expressions(count: usize, repeated: usize) -> String {
     let mut text = "route r:".to_owned();
     for at in 0..count {
-        let _ = write!(text, r#"header(x)matches"(?s-u:a.{{9000}}b){at}"||"#);
+        let _ = write!(text, r#"header(x)matches"(?s-u:a.{{{repeated}}}b){at}"||"#);
     }
     text + "false=>b\n" + DEFAULT
 }
@@ -131,67 +132,88 @@ fn text(name: &str, text: &str) {
 
 // === decisions ===
 
-/// A sixteenth of the largest text: what a decision takes grows with the rules, and nobody waits for minutes.
-const PART: usize = MOST / 16;
-
-/// As many bytes as hyper's server takes in one head.
-const HEAD: usize = 400_000;
-
-/// A request with a query as long as the `http` crate takes.
-fn query(unit: &str) -> Request<()> {
-    Request::get(format!("/?{}", unit.repeat(65_500 / unit.len()))).body(()).expect("is a request")
+/// Who may write rules, and what the server lets through.
+struct Setting {
+    limits: Limits,
+    /// Bytes of the rules.
+    rules: usize,
+    /// Bytes of the request that vary.
+    request: usize,
+    /// How many small regular expressions.
+    small: usize,
+    /// How many large ones, and how many states each keeps alive.
+    large: (usize, usize),
 }
 
-fn header(name: &'static str, unit: &[u8]) -> Request<()> {
-    let value = HeaderValue::from_bytes(&unit.repeat(HEAD / unit.len())).expect("is a value");
-    Request::get("/").header(name, value).body(()).expect("is a request")
+/// The default limits, but a sixteenth of the largest text and one expression: what a decision takes grows with both,
+/// and nobody waits for minutes. The request has the longest query that the `http` crate takes.
+fn defaults() -> Setting {
+    Setting { limits: Limits::default(), rules: MOST / 16, request: 65_500, small: 7_900, large: (1, 9_000) }
 }
 
-fn decisions() -> Vec<(&'static str, String, Request<()>)> {
-    let chain = |at: usize| format!("{}query(q)??\"{at}\"{}==\"\"", "lower(".repeat(30), ")".repeat(30));
+/// What the language reference recommends where strangers write rules, gone to.
+fn strict() -> Setting {
+    let limits = Limits {
+        text_bytes: 64 << 10,
+        depth: 8,
+        regex_bytes: 64 << 10,
+        program_bytes: 4 << 20,
+        ..Limits::default()
+    };
+    Setting { limits, rules: limits.text_bytes, request: 16 << 10, small: 500, large: (70, 900) }
+}
+
+fn decisions(setting: &Setting) -> Vec<(&'static str, String, Request<()>)> {
+    let row = |piece: &dyn Fn(usize) -> String| row(setting.rules, piece);
+    let query = |unit: &str| {
+        let query = unit.repeat(setting.request / unit.len());
+        Request::get(format!("/?{query}")).body(()).expect("is a request")
+    };
+    let header = |name: &'static str, unit: &[u8]| {
+        let value = HeaderValue::from_bytes(&unit.repeat(setting.request / unit.len())).expect("is a value");
+        Request::get("/").header(name, value).body(()).expect("is a request")
+    };
+    let depth = setting.limits.depth - 1;
+    let (open, close) = ("lower(".repeat(depth), ")".repeat(depth));
     let split = |at| format!("shadow route r{at}:true=>a 1,b 1 by lower(header(x)??\"{at}\")\n");
+    let (count, repeated) = setting.large;
+    let small: String =
+        (0..setting.small).map(|at| format!("header(x)matches\"a[ab]{{9}}b{at}\"||")).collect();
     vec![
-        ("int(query(q)) % N == 9", row(PART, |at| format!("int(query(q))%{}==9", at + 2)), query("q=1&")),
-        ("lower(lower(… query(q) ?? N)) == \"\"", row(PART, chain), query("q=A&")),
+        ("`int(query(q)) % N == 9`", row(&|at| format!("int(query(q))%{}==9", at + 2)), query("q=1&")),
         (
-            "int(query(q)) % N > len(query(q))",
-            row(PART, |at| format!("int(query(q))%{}>len(query(q))", at + 9)),
+            "`int(query(q)) % N > len(query(q))`",
+            row(&|at| format!("int(query(q))%{}>len(query(q))", at + 9)),
             query("q=1&"),
         ),
-        ("query(qN) == \"\"", row(PART, |at| format!("query(q{at})==\"\"")), query("q&")),
-        ("cookie(cN) == \"\"", row(PART, |at| format!("cookie(c{at})==\"\"")), header("cookie", b"c=;")),
         (
-            "header(x) contains N",
-            row(PART, |at| format!("header(x)contains\"aaaab{at}\"")),
-            header("x", b"a"),
+            "`lower(lower(…(query(q) ?? N))) == \"\"`",
+            row(&|at| format!("{open}query(q)??\"{at}\"{close}==\"\"")),
+            query("q=A&"),
         ),
+        ("`query(qN) == \"\"`", row(&|at| format!("query(q{at})==\"\"")), query("q&")),
+        ("`cookie(cN) == \"\"`", row(&|at| format!("cookie(c{at})==\"\"")), header("cookie", b"c=;")),
+        ("`header(x) contains N`", row(&|at| format!("header(x)contains\"aaaab{at}\"")), header("x", b"a")),
         (
-            "lower(header(x) ?? N) == \"\"",
-            row(PART, |at| format!("lower(header(x)??\"{at}\")==\"\"")),
+            "`lower(header(x) ?? N) == \"\"`",
+            row(&|at| format!("lower(header(x)??\"{at}\")==\"\"")),
             header("x", b"A"),
         ),
-        ("splits by lower(header(x) ?? N)", fill(PART, "", DEFAULT, split), header("x", b"A")),
-        (
-            "header(x) matches, small",
-            row(PART, |at| format!("header(x)matches\"a[ab]{{9}}b{at}\"")),
-            header("x", b"a"),
-        ),
-        ("header(x) matches, one of the largest", expressions(1), header("x", b"ab")),
+        ("splits by `lower(header(x) ?? N)`", fill(setting.rules, "", DEFAULT, split), header("x", b"A")),
+        ("`header(x) matches`, small", format!("route r:{small}false=>b\n{DEFAULT}"), header("x", b"a")),
+        ("`header(x) matches`, large", expressions(count, repeated), header("x", b"ab")),
     ]
 }
 
-fn decision(name: &str, text: &str, request: &Request<()>) {
-    let engine = match Engine::builder().clusters(CLUSTERS).build(text) {
+fn decision(name: &str, setting: &Setting, text: &str, request: &Request<()>) {
+    let engine = match Engine::builder().clusters(CLUSTERS).limits(setting.limits).build(text) {
         Ok(engine) => engine,
         Err(error) => {
-            return println!(
-                "| {name} | {} |  |  | refused: {} |",
-                text.len(),
-                first_line(&error.to_string())
-            );
+            return println!("| {name} | {} | refused: {} |", text.len(), first_line(&error.to_string()));
         }
     };
-    let questions = engine.rules().disassemble().lines().filter(|line| line.contains("  test t")).count();
+    let disassembly = engine.rules().disassemble();
+    let questions = disassembly.lines().filter(|line| line.contains("  test t")).count();
     let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
     let mut took = Duration::ZERO;
     let info = measure(|| {
@@ -202,10 +224,10 @@ fn decision(name: &str, text: &str, request: &Request<()>) {
     let start = Instant::now();
     drop(engine.explain_at(request, moment));
     let explained = start.elapsed();
-    let size =
-        request.uri().to_string().len() + request.headers().values().map(HeaderValue::len).sum::<usize>();
     println!(
-        "| {name} | {size} | {questions} | {} | {} | {} |",
+        "| {name} | {} | {} | {questions} | {} | {} | {} |",
+        text.len(),
+        setting.request,
         time(took),
         bytes(info.bytes_max),
         time(explained)
