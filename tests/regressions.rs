@@ -8,6 +8,7 @@
     unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::string_slice,
     reason = "helpers of tests"

@@ -295,7 +295,7 @@ fn check(u: &mut Unstructured<'_>, slots: u32) -> Result<Check> {
         12 => Check::Contains(Box::new(Finder::new(word).into_owned())),
         13 => Check::PathUnder(bytes()),
         14 => Check::HostUnder(bytes()),
-        _ => Check::Matches(Pattern::new(*u.choose(&["^a", "[0-9]+$", ""])?, 1 << 20).unwrap()),
+        _ => Check::Matches(Pattern::new(u.choose(&["^a", "[0-9]+$", ""])?, 1 << 20).unwrap()),
     })
 }
 
