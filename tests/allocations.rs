@@ -156,7 +156,7 @@ fn the_memory_of_a_decision_does_not_grow_with_the_rules() {
     assert!(values < 4 << 20, "{values}");
 
     // 16 KB of text a rule: 32 MB.
-    let request = Request::get("/").header("x", "A".repeat(16 << 10)).body(()).unwrap();
+    let request = Request::get("/").header("x", "A".repeat(16_001)).body(()).unwrap();
     let rule = |i| format!("route r{i}: lower(header(x) ?? \"{i}\") != \"x\" && {} => gray", last(i));
     let bytes = peak(&rule, &request);
     assert!(bytes < 4 << 20, "{bytes}");

@@ -918,6 +918,25 @@ fn values_against_values_are_compared_within_bounds() {
     }
 }
 
+/// More values than are kept for later questions, of which some come before and some after the bound: found by
+/// the fuzz target `program`.
+#[test]
+fn what_is_made_of_forgotten_values_is_forgotten_too() {
+    let text = r#"
+        route a: int(query(z)) ?? len(header(x)) == 99 => gray
+        route b: lower(query(z) ?? header(x)) == "b" => gray
+        route c: (int(query(z)) ?? len(header(x))) % 7 == 3 && int(query(z)) ?? len(header(x)) == 10 => gray
+        default => prod
+    "#;
+    let engine = Engine::builder().schema(clusters()).build(text).unwrap();
+    for values in [16_383, 16_384, 16_385, 17_000] {
+        let query = "z&".repeat(values);
+        let request = Request::get(format!("/?{query}")).header("x", "0123456789").body(()).unwrap();
+        assert_eq!(engine.decide_at(&request, MOMENT).rule(), Some("c"), "{values}");
+        assert_eq!(engine.explain_at(&request, MOMENT).rule.as_deref(), Some("c"));
+    }
+}
+
 #[test]
 fn rows_in_rows_are_compared_within_bounds() {
     // Whether one such route covers another takes 64^4 steps, and there is a square of pairs.

@@ -53,8 +53,8 @@ const UNKNOWN: (u32, u32) = (u32::MAX, u32::MAX);
 /// How many values are kept for questions to come, and how many bytes of text made from them. What is asked for
 /// beyond is made anew each time: a decision's memory depends on the request, and not on how many rules look at it.
 /// Next to nothing where programs are made by the thousand, so that forgetting is tried as well.
-const KEPT_VALUES: usize = if cfg!(any(test, fuzzing)) { 2 } else { 1 << 14 };
-const KEPT_BYTES: usize = if cfg!(any(test, fuzzing)) { 8 } else { 1 << 18 };
+const KEPT_VALUES: usize = if cfg!(any(test, fuzzing)) { 2 } else { 16_384 };
+const KEPT_BYTES: usize = if cfg!(any(test, fuzzing)) { 8 } else { 262_144 };
 
 // === impl Run ===
 
@@ -220,8 +220,10 @@ impl<'p, 'r> Run<'p, 'r> {
     fn fill(&mut self, id: SlotId) -> Range<usize> {
         let before = (self.arena.len(), self.made);
         let range = self.values(id);
-        // From the first that passes on, all pass until they are forgotten, as nothing is taken away before.
-        if before.0 > KEPT_VALUES || before.1 > KEPT_BYTES {
+        // From the first that passes on, all pass until they are forgotten: also what was begun before it, as it
+        // may be made of it.
+        let full = before.0 > KEPT_VALUES || before.1 > KEPT_BYTES;
+        if full || !self.passing.slots.is_empty() {
             if self.passing.slots.is_empty() {
                 self.passing.kept = before;
             }
