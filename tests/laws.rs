@@ -13,7 +13,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use common::{Choices, KINDS, Piece, RuleText};
+use common::{Choices, KINDS, Piece, RuleText, decide, moment};
 use http::{Request, Uri};
 use pointsman::engine::Moment;
 use pointsman::schema::canonical_path;
@@ -55,23 +55,6 @@ fn engine(text: &str) -> Engine {
         Ok(engine) => engine,
         Err(error) => panic!("{text}\n{error}"),
     }
-}
-
-type Answer = (String, Option<String>);
-
-/// The decision, which is the explanation's too.
-#[track_caller]
-fn decide(engine: &Engine, request: &Request<()>, moment: Moment) -> Answer {
-    let decision = engine.decide_at(request, moment);
-    let explanation = engine.explain_at(request, moment);
-    let decided = (decision.cluster().to_owned(), decision.rule().map(str::to_owned));
-    let explained = (explanation.cluster.clone(), explanation.rule.clone());
-    assert_eq!(decided, explained, "{}\n{request:?}\n{explanation}", engine.rules().text());
-    decided
-}
-
-fn moment(c: &mut Choices<'_>) -> Moment {
-    Moment { now: common::now(c), chance: (c.below(256) as u64).wrapping_mul(0x0123_4567_89ab_cdef) }
 }
 
 // === conditions ===

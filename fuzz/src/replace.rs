@@ -1,4 +1,4 @@
-use pointsman::{Engine, Moment};
+use pointsman::Engine;
 
 use super::{common, parts, small, wire};
 
@@ -23,11 +23,15 @@ pub fn replace(data: &[u8]) {
                 assert_eq!(rules.revision(), revision);
                 assert_eq!(rules.text(), text);
                 assert_eq!(rules.disassemble(), alone.rules().disassemble());
-                assert_eq!(answer(&engine, &request, moment), answer(&alone, &request, moment), "{text}");
+                assert_eq!(
+                    common::decide(&engine, &request, moment),
+                    common::decide(&alone, &request, moment),
+                    "{text}"
+                );
             }
             (Err(_), Err(_)) => {
                 assert!(std::sync::Arc::ptr_eq(&before, &engine.rules()), "{text}");
-                answer(&engine, &request, moment);
+                common::decide(&engine, &request, moment);
             }
             (here, alone) => panic!("{text}\nhere: {here:?}\nalone: {:?}", alone.map(drop)),
         }
@@ -35,9 +39,4 @@ pub fn replace(data: &[u8]) {
         assert_eq!(engine.rules().revision(), revision);
         assert_eq!(engine.counters().decisions, decided);
     }
-}
-
-fn answer(engine: &Engine, request: &http::Request<()>, moment: Moment) -> (String, Option<String>) {
-    let decision = engine.decide_at(request, moment);
-    (decision.cluster().to_owned(), decision.rule().map(str::to_owned))
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use arbitrary::Unstructured;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use pointsman::RuleSet;
-use pointsman::engine::StatementKind;
+use pointsman::engine::{Moment, StatementKind};
 use pointsman::schema::{ClientAddr, List, PeerAddr, Schema, Trusted, Type, Version};
+use pointsman::{Engine, RuleSet};
 
 /// Choices read from bytes. When they run out every choice is the first, which is the simplest: so a generator
 /// always ends, and fewer bytes make smaller things.
@@ -207,6 +207,28 @@ pub fn request(c: &mut Choices<'_>) -> Request<()> {
 pub fn now(c: &mut Choices<'_>) -> SystemTime {
     let at = instant(c.one(TIMES)).unwrap();
     if c.rarely(2) { at + Duration::from_secs(1) } else { at }
+}
+
+/// The engine's clock, and chance.
+pub fn moment(c: &mut Choices<'_>) -> Moment {
+    Moment { now: now(c), chance: (c.below(256) as u64).wrapping_mul(0x0123_4567_89ab_cdef) }
+}
+
+// === decisions ===
+
+/// The cluster and the route that decided.
+pub type Answer = (String, Option<String>);
+
+/// The decision, which is the explanation's too.
+#[track_caller]
+pub fn decide(engine: &Engine, request: &Request<()>, moment: Moment) -> Answer {
+    let decision = engine.decide_at(request, moment);
+    let explanation = engine.explain_at(request, moment);
+    let decided = (decision.cluster().to_owned(), decision.rule().map(str::to_owned));
+    let explained = (explanation.cluster.clone(), explanation.rule.clone());
+    assert_eq!(decided, explained, "{}\n{request:?}\n{explanation}", engine.rules().text());
+    assert_eq!(decision.explain(request), explanation);
+    decided
 }
 
 // === conditions ===

@@ -129,22 +129,10 @@ impl Resolver<'_> {
                 None
             }
             (Side::Expr(expr), Side::Literal(literal)) => {
-                let value = self
-                    .ordered(&expr, left.span, order, relation)
-                    .and_then(|()| self.literal_for(&expr, left.span, &literal))?;
-                if order == Order::Equal {
-                    self.impossible(&expr, &value, literal.span);
-                }
-                Some((expr, Predicate::Compare(order, value)))
+                self.literal_test(expr, left.span, &literal, order, relation)
             }
             (Side::Literal(literal), Side::Expr(expr)) => {
-                let value = self
-                    .ordered(&expr, right.span, order, relation)
-                    .and_then(|()| self.literal_for(&expr, right.span, &literal))?;
-                if order == Order::Equal {
-                    self.impossible(&expr, &value, literal.span);
-                }
-                Some((expr, Predicate::Compare(order.turned(), value)))
+                self.literal_test(expr, right.span, &literal, order.turned(), relation)
             }
             (Side::Expr(a), Side::Expr(b)) => {
                 self.ordered(&a, left.span, order, relation)?;
@@ -162,6 +150,23 @@ impl Resolver<'_> {
                 Some((a, Predicate::CompareTo(order, b)))
             }
         }
+    }
+
+    /// A comparison with a literal on its right; `relation` is as it was written.
+    fn literal_test(
+        &mut self,
+        expr: Expr,
+        span: Span,
+        literal: &Spanned<Literal>,
+        order: Order,
+        relation: &Spanned<Relation>,
+    ) -> Option<(Expr, Predicate)> {
+        self.ordered(&expr, span, order, relation)?;
+        let value = self.literal_for(&expr, span, literal)?;
+        if order == Order::Equal {
+            self.impossible(&expr, &value, literal.span);
+        }
+        Some((expr, Predicate::Compare(order, value)))
     }
 
     /// Whether values of this type are in order, if order is asked for.
