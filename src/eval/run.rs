@@ -205,11 +205,18 @@ impl<'p, 'r> Run<'p, 'r> {
     /// Before a question: the values of the last one are not looked at any more.
     #[inline]
     fn forget_passing(&mut self) {
-        if !self.passing.slots.is_empty() {
-            for slot in self.passing.slots.drain(..) {
+        self.forget(0, self.passing.kept);
+    }
+
+    /// Forgets the slots that pass, from the `first` on, which were filled after `before`.
+    #[inline]
+    fn forget(&mut self, first: usize, before: (usize, usize)) {
+        if self.passing.slots.len() > first {
+            for slot in self.passing.slots.drain(first..) {
                 self.slots[slot.0 as usize] = UNKNOWN;
             }
-            let (values, made) = self.passing.kept;
+            // Before any passed, some may have come to be kept.
+            let (values, made) = if first == 0 { self.passing.kept } else { before };
             self.arena.truncate(values);
             self.made = made;
         }
@@ -219,7 +226,13 @@ impl<'p, 'r> Run<'p, 'r> {
     #[inline(never)]
     fn fill(&mut self, id: SlotId) -> Range<usize> {
         let before = (self.arena.len(), self.made);
+        let passing = self.passing.slots.len();
         let range = self.values(id);
+        if range.is_empty() {
+            // Nobody looks at what made nothing, and of such sides a `??` may have thousands.
+            self.forget(passing, before);
+            return 0..0;
+        }
         // From the first that passes on, all pass until they are forgotten: also what was begun before it, as it
         // may be made of it.
         let full = before.0 > KEPT_VALUES || before.1 > KEPT_BYTES;
@@ -241,20 +254,12 @@ impl<'p, 'r> Run<'p, 'r> {
                 start..self.arena.len()
             }
             Slot::Literal(value) => self.one(Some(value.clone())),
-            Slot::Lower(of) => {
-                let mut made = 0;
-                let lowered = self.each(*of, |value| match value {
-                    Value::String(Cow::Borrowed(text)) if !text.iter().any(u8::is_ascii_uppercase) => {
-                        Some(Value::bytes(text))
-                    }
-                    value => {
-                        made += text(value).len();
-                        Some(Value::String(text(value).to_ascii_lowercase().into()))
-                    }
-                });
-                self.made += made;
-                lowered
-            }
+            Slot::Lower(of) => self.each(*of, |value| match value {
+                Value::String(Cow::Borrowed(text)) if !text.iter().any(u8::is_ascii_uppercase) => {
+                    Some(Value::bytes(text))
+                }
+                value => Some(Value::String(text(value).to_ascii_lowercase().into())),
+            }),
             Slot::Len(of) => self.each(*of, |value| i64::try_from(text(value).len()).ok().map(Value::Int)),
             Slot::Int(of) => self.each(*of, |value| parse_int(text(value)).map(Value::Int)),
             Slot::Version(of) => self.each(*of, |value| Version::parse(text(value)).map(Value::Version)),
@@ -283,11 +288,12 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// A function of each value of another slot; where it has no answer, there is no value.
-    fn each(&mut self, of: SlotId, mut f: impl FnMut(&Value<'r>) -> Option<Value<'r>>) -> Range<usize> {
+    fn each(&mut self, of: SlotId, f: impl Fn(&Value<'r>) -> Option<Value<'r>>) -> Range<usize> {
         let range = self.slot(of);
         let start = self.arena.len();
         for at in range {
             let value = f(&self.arena[at]);
+            self.made += value.as_ref().map_or(0, own_text);
             self.arena.extend(value);
         }
         start..self.arena.len()
@@ -312,6 +318,15 @@ fn satisfies(value: &Value<'_>, check: &Check) -> bool {
         (Check::IsTrue, Value::Bool(b)) => *b,
         (Check::Bool(literal), Value::Bool(b)) => literal == b,
         _ => false,
+    }
+}
+
+/// How many bytes of text a value holds for itself.
+fn own_text(value: &Value<'_>) -> usize {
+    match value {
+        Value::String(Cow::Owned(text)) => text.len(),
+        Value::Version(version) => version.pre_release().len(),
+        _ => 0,
     }
 }
 
