@@ -341,9 +341,14 @@ mod tests {
     #[test]
     fn what_was_found_once() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions/program");
+        let mut tried = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
-            super::program(&std::fs::read(entry.unwrap().path()).unwrap());
+            let path = entry.unwrap().path();
+            let found = super::program(&std::fs::read(&path).unwrap());
+            assert!(found.is_some(), "{} is no program any more", path.display());
+            tried += 1;
         }
+        assert!(tried > 0);
     }
 
     #[test]
