@@ -16,6 +16,9 @@ use crate::syntax::ast::Member;
 const PAIRS: usize = 1_000_000;
 /// How many bytes of a literal are searched at the price of one comparison.
 const SEARCHED: usize = 64;
+/// The same for a regular expression: bytes of the literal times bytes of the compiled expression, of which each state
+/// may be alive at each byte.
+const MATCHED: usize = 8_192;
 /// A member of a list: both ends included.
 type Range = (Value<'static>, Value<'static>);
 /// How many parts of one condition are compared with each other.
@@ -487,7 +490,7 @@ fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usiz
     if !spend(budget, 1) {
         return false;
     }
-    if narrow == wide {
+    if same(narrow, wide, budget) {
         return true;
     }
     let Some(depth) = depth.checked_sub(1) else { return false };
@@ -520,11 +523,26 @@ fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usiz
     }
 }
 
+/// Whether two conditions are equal. Long ones may differ at their ends only, so that each step is paid for here too.
+fn same(a: &Condition, b: &Condition, budget: &mut usize) -> bool {
+    match (a, b) {
+        (Condition::Not(a), Condition::Not(b)) => spend(budget, 1) && same(a, b, budget),
+        (Condition::All(a), Condition::All(b)) | (Condition::Any(a), Condition::Any(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| spend(budget, 1) && same(a, b, budget))
+        }
+        (Condition::Test(a), Condition::Test(b)) => {
+            let length = |test: &Test| test.span.end - test.span.start;
+            spend(budget, length(a).min(length(b)) / SEARCHED) && a == b
+        }
+        _ => a == b,
+    }
+}
+
 /// Whether every value that satisfies `narrow` satisfies `wide`, another predicate.
 fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -> bool {
     match (narrow, wide) {
         (Predicate::Compare(Order::Equal, value), wide) => {
-            affordable(value, budget) && satisfies(value, wide)
+            affordable(value, wide, budget) && satisfies(value, wide)
         }
         (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Members(_, wide))) => {
             spend(budget, narrow.len() + wide.len()) && members_within(narrow, wide)
@@ -537,7 +555,7 @@ fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -
             members.len() <= PARTS
                 && members
                     .iter()
-                    .all(|(from, to)| from == to && affordable(from, budget) && satisfies(from, wide))
+                    .all(|(from, to)| from == to && affordable(from, wide, budget) && satisfies(from, wide))
         }
         (Predicate::Compare(a, x), Predicate::Compare(b, y)) => {
             let Some((x, y)) = ordinal(x).zip(ordinal(y)) else {
@@ -572,9 +590,13 @@ fn spend(budget: &mut usize, work: usize) -> bool {
 }
 
 /// Pays for the search of a value, and says whether anything is left.
-fn affordable(value: &Value<'_>, budget: &mut usize) -> bool {
+fn affordable(value: &Value<'_>, predicate: &Predicate, budget: &mut usize) -> bool {
     let length = if let Value::String(text) = value { text.len() } else { 0 };
-    spend(budget, length / SEARCHED)
+    let work = match predicate {
+        Predicate::Matches(pattern) => length.saturating_mul(pattern.bytes()) / MATCHED,
+        _ => length / SEARCHED,
+    };
+    spend(budget, work)
 }
 
 /// Whether every member of one list is in the other.
