@@ -250,6 +250,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fields_of_the_application_are_equal_when_they_are_one() {
+        let custom = |name: &str| Custom::new(name.into(), Type::Int, false, Box::new(|_, _, _| {}));
+        let (one, other) = (custom("a"), custom("a"));
+        assert!(one == one.clone() && one != other);
+        assert_eq!(format!("{one:?}"), "a");
+    }
+
+    #[test]
+    fn a_connect_request_has_no_path() {
+        let mut request = ::http::Request::new(());
+        *request.uri_mut() = "/a".parse().unwrap();
+        assert_eq!(raw_path((&request).into()), Some(&b"/a"[..]));
+        *request.method_mut() = Method::CONNECT;
+        assert_eq!(raw_path((&request).into()), None);
+        *request.uri_mut() = "a.test:443".parse().unwrap();
+        *request.method_mut() = Method::GET;
+        assert_eq!(raw_path((&request).into()), None);
+    }
+
+    #[test]
     fn a_value_of_the_application_is_canonical_and_of_the_fields_type() {
         let mut arena = Arena::new();
         let mut values = Values { ty: Type::Ip, arena: &mut arena };

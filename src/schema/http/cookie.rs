@@ -205,6 +205,14 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_its_text() {
+        let name = Name::new(b"uid");
+        assert_eq!((name.text(), name.is_possible()), (&b"uid"[..], true));
+        assert!(name == Name::new(b"uid") && name != Name::new(b"UID"));
+        assert!(["a=b", "a;b", " a", "a ", ""].iter().all(|name| !Name::new(name.as_bytes()).is_possible()));
+    }
+
+    #[test]
     fn hostile_lines_cost_no_more_than_their_length() {
         let start = Instant::now();
         for part in ["uid", "xuid=", "uid;", "uid ", " uid=uid", "u", "  ", ";", "uiuid=", "uid= ;"] {
