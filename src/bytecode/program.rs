@@ -4,39 +4,32 @@ use std::net::IpAddr;
 
 use memchr::memmem::Finder;
 
+use super::index::Index;
 use crate::schema::{Field, List, Order, Pattern, Time, Value, Version};
 use crate::split::Split;
 
 /// A verified program; see [`Parts::verify`](super::Parts::verify) for what that means.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
-    pub(super) ops: Box<[Op]>,
+    pub(super) rules: Box<[Rule]>,
+    pub(super) steps: Box<[Step]>,
     pub(super) tests: Box<[Test]>,
     pub(super) slots: Box<[Slot]>,
-    pub(super) hits: Box<[Hit]>,
-    /// Of logical clusters first, then of hits, the default last; never empty. A condition that stands alone has the
-    /// one that its hit points at.
+    /// Of logical clusters first, then of rules, the default last; never empty. A condition that stands alone has
+    /// the one that its rule points at.
     pub(super) outcomes: Box<[Outcome]>,
+    pub(super) index: Option<Index>,
     pub(super) memos: u32,
     pub(super) cells: u32,
     pub(super) needs_now: bool,
     pub(super) needs_chance: bool,
 }
 
-/// One step. Jumps go forward only.
+/// A condition and what it does if it is true, in text order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Op {
-    /// Asks a test and goes on at one of two ops.
-    Test { test: u32, yes: u32, no: u32 },
-    /// A condition is true. If its outcome cannot act, on at `next`.
-    Hit { hit: u32, next: u32 },
-    /// No condition was true that acts.
-    End,
-}
-
-/// What a true condition does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hit {
+pub(crate) struct Rule {
+    /// The first of its steps; they end where the next rule's begin. Without a step it is always true.
+    pub(crate) start: u32,
     /// The index of the route in the text.
     pub(crate) route: u32,
     pub(crate) outcome: u32,
@@ -44,14 +37,28 @@ pub(crate) struct Hit {
     pub(crate) acts: bool,
 }
 
-/// One target, or several with a deal.
+/// Asks a test and goes on at one of two steps, later ones of the same rule, or ends with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) test: u32,
+    pub(crate) yes: u32,
+    pub(crate) no: u32,
+}
+
+/// What a true condition does: one target, or several with a deal.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     pub(crate) owner: Owner,
-    pub(crate) targets: Box<[Target]>,
-    pub(crate) deal: Option<Deal>,
-    /// The first of this outcome's counters: one a target, and one more for requests without a key.
+    pub(crate) choice: Choice,
+    /// The first of this outcome's counters: one a target, and one more for requests without a key if there is
+    /// a deal.
     pub(crate) cell: u32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Choice {
+    One(Target),
+    Deal(Box<Deal>),
 }
 
 /// Whose outcome it is, as an index in text order.
@@ -72,6 +79,7 @@ pub(crate) enum Target {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Deal {
+    pub(crate) targets: Box<[Target]>,
     pub(crate) split: Split,
     pub(crate) seed: u64,
     /// `None`: by chance.
@@ -95,7 +103,7 @@ pub(crate) enum Check {
     Text(Box<[u8]>),
     Int(Order, i64),
     Percent(Order, u32),
-    Time(Order, Time),
+    Time(Order, Box<Time>),
     Version(Order, Box<Version>),
     Ip(IpAddr),
     /// Some value of another slot.
@@ -132,8 +140,12 @@ pub(crate) enum Slot {
 // === impl Program ===
 
 impl Program {
-    pub(crate) fn ops(&self) -> &[Op] {
-        &self.ops
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
     pub(crate) fn tests(&self) -> &[Test] {
@@ -144,12 +156,13 @@ impl Program {
         &self.slots
     }
 
-    pub(crate) fn hits(&self) -> &[Hit] {
-        &self.hits
-    }
-
     pub(crate) fn outcomes(&self) -> &[Outcome] {
         &self.outcomes
+    }
+
+    /// Which rules can match; `None` where looking at all of them costs no more.
+    pub(crate) fn index(&self) -> Option<&Index> {
+        self.index.as_ref()
     }
 
     /// How many answers are remembered.
@@ -177,9 +190,50 @@ impl Program {
     pub(crate) fn bytes(&self) -> usize {
         let tests = self.tests.iter().map(|test| size_of::<Test>() + test.check.bytes()).sum::<usize>();
         let slots = self.slots.len() * (size_of::<Slot>() + 64);
-        let outcomes =
-            self.outcomes.iter().map(|o| size_of::<Outcome>() + o.targets.len() * 64).sum::<usize>();
-        self.ops.len() * size_of::<Op>() + tests + slots + outcomes + self.hits.len() * size_of::<Hit>()
+        let outcomes = self.outcomes.iter().map(Outcome::bytes).sum::<usize>();
+        let index = self.index.as_ref().map_or(0, Index::bytes);
+        size_of_val(&*self.rules) + size_of_val(&*self.steps) + tests + slots + outcomes + index
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    /// Where a step leads when the condition is true.
+    pub(crate) const TRUE: u32 = u32::MAX;
+    /// Where a step leads when the condition is false.
+    pub(crate) const FALSE: u32 = u32::MAX - 1;
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    pub(crate) fn targets(&self) -> &[Target] {
+        match &self.choice {
+            Choice::One(target) => std::slice::from_ref(target),
+            Choice::Deal(deal) => &deal.targets,
+        }
+    }
+
+    pub(crate) fn deal(&self) -> Option<&Deal> {
+        match &self.choice {
+            Choice::One(_) => None,
+            Choice::Deal(deal) => Some(deal),
+        }
+    }
+
+    /// How many counters it has.
+    pub(crate) fn cells(&self) -> usize {
+        self.targets().len() + usize::from(self.deal().is_some())
+    }
+
+    /// The counter of requests that have no key to be dealt by.
+    pub(crate) fn keyless(&self) -> u32 {
+        self.cell + self.targets().len() as u32
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.deal().map_or(0, |deal| size_of::<Deal>() + 64 * deal.targets.len())
     }
 }
 

@@ -11,6 +11,7 @@ mod engine;
 mod pipeline;
 mod rules;
 mod ruleset;
+mod seats;
 mod settings;
 
 pub use condition::Condition;

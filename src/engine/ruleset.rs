@@ -4,22 +4,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::counters::Tally;
 use super::pipeline::Compiled;
 use crate::check::typed::{self, State};
 use crate::diagnostic::Diagnostics;
-use crate::eval::Run;
+use crate::eval::{Outcome, Run};
 use crate::explain::{Explanation, explain};
 use crate::schema::{Input, RequestHead, Schema};
 
 use super::engine::Moment;
+use super::seats::Seat;
 
 /// A compiled rule set with its revision: what an engine decides by at one time.
 pub struct RuleSet {
     revision: u64,
     pub(super) schema: Arc<Schema>,
     pub(super) compiled: Compiled,
-    pub(super) tally: Tally,
 }
 
 /// Where a request goes: a cluster, the route that said so, and the revision of the rules.
@@ -27,7 +26,7 @@ pub struct RuleSet {
 /// The middleware leaves it in the request's extensions. A clone costs one reference count.
 #[derive(Clone)]
 pub struct Decision {
-    rules: Arc<RuleSet>,
+    seat: Arc<Seat>,
     route: Option<u32>,
     cluster: u32,
     moment: Moment,
@@ -66,8 +65,7 @@ pub enum StatementKind {
 
 impl RuleSet {
     pub(super) fn new(compiled: Compiled, schema: Arc<Schema>, revision: u64) -> Self {
-        let tally = Tally::new(compiled.program.cells());
-        RuleSet { revision, schema, compiled, tally }
+        RuleSet { revision, schema, compiled }
     }
 
     /// Counts the rule sets of one engine, from 1.
@@ -124,13 +122,6 @@ impl RuleSet {
         self.compiled.program.needs_chance()
     }
 
-    /// The route's index and the declared cluster's. Counts.
-    pub(super) fn decide(&self, head: RequestHead<'_>, moment: Moment) -> (Option<u32>, u32) {
-        let mut run = Run::new(&self.compiled.program, self.input(head, moment.now), moment.chance);
-        let outcome = self.tally.count(|count| run.decide(count));
-        (outcome.route, outcome.cluster)
-    }
-
     /// Says why, by walking the rules as they are written. Does not count.
     pub(super) fn explain(&self, head: RequestHead<'_>, moment: Moment) -> Explanation {
         let input = self.input(head, moment.now);
@@ -155,21 +146,24 @@ impl fmt::Debug for RuleSet {
 
 impl Decision {
     /// Decides. Counts.
-    pub(super) fn of(rules: Arc<RuleSet>, head: RequestHead<'_>, moment: Moment) -> Self {
-        let (route, cluster) = rules.decide(head, moment);
-        Decision { rules, route, cluster, moment }
+    #[inline]
+    pub(super) fn of(seat: &Arc<Seat>, head: RequestHead<'_>, moment: Moment) -> Self {
+        let rules = &seat.rules;
+        let mut run = Run::new(&rules.compiled.program, rules.input(head, moment.now), moment.chance);
+        let Outcome { route, cluster } = run.decide(|cell| seat.count(cell));
+        Decision { seat: seat.clone(), route, cluster, moment }
     }
 
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
     /// the one that was decided. A [request header](crate::TrafficSplitLayer::request_header) that the layer set
     /// or took away after deciding is such a change, for rules that look at it. Walks the rules as they are written, at leisure; counts nothing.
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
-        self.rules.explain(request.into(), self.moment)
+        self.seat.rules.explain(request.into(), self.moment)
     }
 
     /// The name of the cluster, one of those that the application declared.
     pub fn cluster(&self) -> &str {
-        self.rules.compiled.typed.clusters.get(self.cluster as usize).map_or("", |name| name)
+        self.seat.rules.compiled.typed.clusters.get(self.cluster as usize).map_or("", |name| name)
     }
 
     /// The cluster's place among those that the application declared, from 0. The same for the engine's whole
@@ -180,7 +174,7 @@ impl Decision {
 
     /// The name of the route that decided; `None` for the default.
     pub fn rule(&self) -> Option<&str> {
-        let route = self.rules.compiled.typed.routes.get(self.route? as usize)?;
+        let route = self.seat.rules.compiled.typed.routes.get(self.route? as usize)?;
         Some(&route.name)
     }
 
@@ -191,12 +185,12 @@ impl Decision {
 
     /// The revision of the rules that decided.
     pub fn revision(&self) -> u64 {
-        self.rules.revision
+        self.seat.rules.revision
     }
 
     /// The rules that decided.
     pub fn rules(&self) -> &Arc<RuleSet> {
-        &self.rules
+        &self.seat.rules
     }
 }
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
-use crate::bytecode::{Check, Op, Program, Slot, SlotId, Target, Test};
+use super::marks::Marks;
+use super::queue::{Next, Queue};
+use crate::bytecode::{self, Check, Choice, Program, Rule, Slot, SlotId, Step, Target, Test};
 use crate::schema::http::{host_under, path_under};
 use crate::schema::{Arena, Input, Value, Version, any_compares, parse_int};
 use crate::split;
@@ -24,10 +24,9 @@ pub(crate) struct Run<'p, 'r> {
     program: &'p Program,
     input: Input<'r>,
     chance: u64,
-    /// Where each slot's values stand in the arena; `UNKNOWN` before it is asked.
-    slots: SmallVec<[(u32, u32); 32]>,
+    /// Where each slot's values stand in the arena, and what tests were answered.
+    marks: Marks,
     arena: Arena<'r>,
-    memos: SmallVec<[Memo; 16]>,
     /// Bytes of text that were made from values and are kept with them.
     made: usize,
     passing: Passing,
@@ -41,15 +40,6 @@ struct Passing {
     kept: (usize, usize),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Memo {
-    Unasked,
-    No,
-    Yes,
-}
-
-const UNKNOWN: (u32, u32) = (u32::MAX, u32::MAX);
-
 /// How many values are kept for questions to come, and how many bytes of text made from them. What is asked for
 /// beyond is made anew each time: a decision's memory depends on the request, and not on how many rules look at it.
 /// Next to nothing where programs are made by the thousand, so that forgetting is tried as well.
@@ -61,62 +51,85 @@ const KEPT_BYTES: usize = if cfg!(any(test, fuzzing)) { 8 } else { 262_144 };
 #[expect(clippy::indexing_slicing, reason = "the program was verified: what it points at is there")]
 impl<'p, 'r> Run<'p, 'r> {
     pub(crate) fn new(program: &'p Program, input: Input<'r>, chance: u64) -> Self {
-        // Empty, so that the inline parts need not be moved along: that took longer than a comparison.
-        let (slots, arena, memos) = (SmallVec::new(), Arena::new(), SmallVec::new());
-        Run { program, input, chance, slots, arena, memos, made: 0, passing: Passing::default() }
+        let marks = Marks::take(program.slots().len(), program.memos());
+        Run { program, input, chance, marks, arena: Arena::new(), made: 0, passing: Passing::default() }
     }
 
-    /// Whether the condition of a program that was compiled from one alone is true.
+    /// Whether some rule is true that acts: of a program that was compiled from one condition alone, whether it is.
     pub(crate) fn matches(&mut self) -> bool {
-        self.begin();
-        self.next_hit(0).is_some()
+        (0..self.program.rules().len() as u32).any(|rule| self.rule(rule).is_some())
     }
 
     /// Decides, and tells `count` each counter that goes up by one.
     pub(crate) fn decide(&mut self, mut count: impl FnMut(u32)) -> Outcome {
-        self.begin();
-        let program = self.program;
-        let mut at = 0;
-        while let Some((hit, next)) = self.next_hit(at) {
-            let hit = &program.hits()[hit as usize];
-            let outcome = &program.outcomes()[hit.outcome as usize];
-            at = next;
-            let Some(target) = self.deal(outcome) else {
-                // No key: the route does not match.
-                count(outcome.cell + outcome.targets.len() as u32);
-                continue;
-            };
-            count(outcome.cell + target as u32);
-            if hit.acts {
-                let cluster = self.settle(outcome.targets[target], &mut count);
-                return Outcome { route: Some(hit.route), cluster };
-            }
-        }
-        let default = program.outcomes().len() - 1;
-        Outcome { route: None, cluster: self.settle(Target::Outcome(default as u32), &mut count) }
-    }
-
-    /// Forgets everything.
-    pub(super) fn begin(&mut self) {
-        self.slots.clear();
-        self.slots.resize(self.program.slots().len(), UNKNOWN);
-        self.memos.clear();
-        self.memos.resize(self.program.memos(), Memo::Unasked);
-        self.arena.clear();
-        self.made = 0;
-        self.passing.slots.clear();
-    }
-
-    /// The next op that is a hit, from `at` on, and where to go on.
-    fn next_hit(&mut self, mut at: u32) -> Option<(u32, u32)> {
-        let program = self.program;
-        loop {
-            match program.ops()[at as usize] {
-                Op::Test { test, yes, no } => {
-                    at = if self.test(&program.tests()[test as usize]) { yes } else { no }
+        let decided = match self.program.index() {
+            None => (0..self.program.rules().len() as u32).find_map(|rule| self.act(rule, &mut count)),
+            Some(index) => {
+                let mut queue = Queue::new(index);
+                loop {
+                    match queue.next() {
+                        Some(Next::Rule(rule)) => {
+                            if let Some(outcome) = self.act(rule, &mut count) {
+                                break Some(outcome);
+                            }
+                        }
+                        Some(Next::Lookup(lookup)) => {
+                            self.forget_passing();
+                            let values = self.slot(lookup.slot);
+                            for value in &self.arena[values] {
+                                lookup.table.look_up(index, value, |lead| queue.put(lead));
+                            }
+                        }
+                        None => break None,
+                    }
                 }
-                Op::Hit { hit, next } => return Some((hit, next)),
-                Op::End => return None,
+            }
+        };
+        decided.unwrap_or_else(|| self.default(&mut count))
+    }
+
+    /// As [`Run::decide`], by all rules in their order: what an index must not change.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn decide_by_all(&mut self, mut count: impl FnMut(u32)) -> Outcome {
+        let decided = (0..self.program.rules().len() as u32).find_map(|rule| self.act(rule, &mut count));
+        decided.unwrap_or_else(|| self.default(&mut count))
+    }
+
+    /// What a rule decides, if it does.
+    fn act(&mut self, rule: u32, count: &mut impl FnMut(u32)) -> Option<Outcome> {
+        let rule = self.rule(rule)?;
+        let outcome = &self.program.outcomes()[rule.outcome as usize];
+        let Some(chosen) = self.deal(outcome) else {
+            // No key: the route does not match.
+            count(outcome.keyless());
+            return None;
+        };
+        count(outcome.cell + chosen as u32);
+        rule.acts.then(|| Outcome {
+            route: Some(rule.route),
+            cluster: self.settle(outcome.targets()[chosen], count),
+        })
+    }
+
+    fn default(&mut self, count: &mut impl FnMut(u32)) -> Outcome {
+        let default = self.program.outcomes().len() - 1;
+        Outcome { route: None, cluster: self.settle(Target::Outcome(default as u32), count) }
+    }
+
+    /// The rule, if its condition is true.
+    fn rule(&mut self, at: u32) -> Option<&'p Rule> {
+        let program = self.program;
+        let rule = &program.rules()[at as usize];
+        let end = program.rules().get(at as usize + 1).map_or(program.steps().len(), |next| next.start as usize);
+        let mut at = rule.start;
+        if at as usize == end {
+            return Some(rule);
+        }
+        loop {
+            let step = &program.steps()[at as usize];
+            at = if self.test(&program.tests()[step.test as usize]) { step.yes } else { step.no };
+            if at >= Step::FALSE {
+                return (at == Step::TRUE).then_some(rule);
             }
         }
     }
@@ -124,8 +137,8 @@ impl<'p, 'r> Run<'p, 'r> {
     // === outcomes ===
 
     /// The index of the chosen target; `None` without a key.
-    pub(super) fn deal(&mut self, outcome: &'p crate::bytecode::Outcome) -> Option<usize> {
-        let Some(deal) = &outcome.deal else { return Some(0) };
+    pub(super) fn deal(&mut self, outcome: &'p bytecode::Outcome) -> Option<usize> {
+        let Choice::Deal(deal) = &outcome.choice else { return Some(0) };
         self.forget_passing();
         let hash = match deal.key {
             Some(key) => self.hash(key, deal.seed)?,
@@ -147,11 +160,11 @@ impl<'p, 'r> Run<'p, 'r> {
                 Target::Outcome(index) => {
                     let outcome = &self.program.outcomes()[index as usize];
                     let chosen = self.deal(outcome).unwrap_or_else(|| {
-                        count(outcome.cell + outcome.targets.len() as u32);
-                        outcome.deal.as_ref().map_or(0, |deal| deal.split.pick(self.chance(deal.seed)))
+                        count(outcome.keyless());
+                        outcome.deal().map_or(0, |deal| deal.split.pick(self.chance(deal.seed)))
                     });
                     count(outcome.cell + chosen as u32);
-                    target = outcome.targets[chosen];
+                    target = outcome.targets()[chosen];
                 }
             }
         }
@@ -168,15 +181,12 @@ impl<'p, 'r> Run<'p, 'r> {
 
     fn test(&mut self, test: &'p Test) -> bool {
         let Some(memo) = test.memo else { return self.ask(test) };
-        match self.memos[memo as usize] {
-            Memo::Yes => true,
-            Memo::No => false,
-            Memo::Unasked => {
-                let answer = self.ask(test);
-                self.memos[memo as usize] = if answer { Memo::Yes } else { Memo::No };
-                answer
-            }
+        if let Some(answer) = self.marks.memo(memo) {
+            return answer;
         }
+        let answer = self.ask(test);
+        self.marks.set_memo(memo, answer);
+        answer
     }
 
     pub(super) fn ask(&mut self, test: &'p Test) -> bool {
@@ -193,12 +203,11 @@ impl<'p, 'r> Run<'p, 'r> {
 
     /// Where the values of a slot stand; fills it if it was not asked before.
     fn slot(&mut self, id: SlotId) -> Range<usize> {
-        let (start, end) = self.slots[id.0 as usize];
-        if (start, end) != UNKNOWN {
+        if let Some((start, end)) = self.marks.slot(id.0) {
             return start as usize..end as usize;
         }
         let range = self.fill(id);
-        self.slots[id.0 as usize] = (range.start as u32, range.end as u32);
+        self.marks.set_slot(id.0, range.start as u32, range.end as u32);
         range
     }
 
@@ -213,7 +222,7 @@ impl<'p, 'r> Run<'p, 'r> {
     fn forget(&mut self, first: usize, before: (usize, usize)) {
         if self.passing.slots.len() > first {
             for slot in self.passing.slots.drain(first..) {
-                self.slots[slot.0 as usize] = UNKNOWN;
+                self.marks.forget_slot(slot.0);
             }
             // Before any passed, some may have come to be kept.
             let (values, made) = if first == 0 { self.passing.kept } else { before };
@@ -300,6 +309,12 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 }
 
+impl Drop for Run<'_, '_> {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.marks).give_back();
+    }
+}
+
 fn satisfies(value: &Value<'_>, check: &Check) -> bool {
     match (check, value) {
         (Check::Text(literal), Value::String(text)) => **literal == **text,
@@ -313,7 +328,7 @@ fn satisfies(value: &Value<'_>, check: &Check) -> bool {
         (Check::Int(order, literal), Value::Int(i)) => order.holds(i.cmp(literal)),
         (Check::Percent(order, literal), Value::Percent(p)) => order.holds(p.cmp(literal)),
         (Check::Version(order, literal), Value::Version(version)) => order.holds(version.cmp(literal)),
-        (Check::Time(order, literal), Value::Time(time)) => order.holds(time.cmp(literal)),
+        (Check::Time(order, literal), Value::Time(time)) => order.holds(time.cmp(&**literal)),
         (Check::Ip(literal), Value::Ip(ip)) => literal == ip,
         (Check::IsTrue, Value::Bool(b)) => *b,
         (Check::Bool(literal), Value::Bool(b)) => literal == b,

@@ -167,6 +167,35 @@ impl List {
         }
     }
 
+    /// The members of a list of strings.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let texts = match &*self.0 {
+            Members::Strings(set) => Some(set),
+            _ => None,
+        };
+        texts.into_iter().flatten().map(|text| &**text)
+    }
+
+    /// The members of any other list, as inclusive ranges.
+    pub(crate) fn ranges(&self) -> Vec<(Value<'static>, Value<'static>)> {
+        fn all<T: Clone>(
+            ranges: &Ranges<T>,
+            value: impl Fn(T) -> Value<'static>,
+        ) -> impl Iterator<Item = (Value<'static>, Value<'static>)> {
+            ranges.0.iter().map(move |(from, to)| (value(from.clone()), value(to.clone())))
+        }
+        match &*self.0 {
+            Members::Strings(_) => Vec::new(),
+            Members::Ints(ranges) => all(ranges, Value::Int).collect(),
+            Members::Ips { v4, v6 } => {
+                let v4 = all(v4, |ip| Value::Ip(std::net::Ipv4Addr::from(ip).into()));
+                v4.chain(all(v6, |ip| Value::Ip(std::net::Ipv6Addr::from(ip).into()))).collect()
+            }
+            Members::Versions(ranges) => all(ranges, Value::Version).collect(),
+            Members::Times(ranges) => all(ranges, Value::Time).collect(),
+        }
+    }
+
     /// Whether the two are one and the same in memory.
     pub(crate) fn is_same(&self, other: &List) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
