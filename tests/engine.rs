@@ -35,86 +35,21 @@ fn with_uid(path: &str, uid: &str) -> Request<()> {
 
 #[test]
 fn a_program_can_be_read() {
-    assert_snapshot!(shop().rules().disassemble(), @r#"
-    s0 = cookie(uid)
-    s1 = percent(s0, seed 6dce25b5bee3bcbf)
-    s2 = path
-    s3 = header(v)
-    s4 = version(s3)
-    s5 = ip
-    s6 = header(x-canary)
-    t0 = s1 < 100
-    t1 = s2 under "/checkout"
-    t2 = s4 >= 2.3.0
-    t3 = s5 in List(1 × ip)
-    t4 = s0 in List(2 × string)
-    t5 = s6 == "always"
-    o0 = cluster 1 50, cluster 2 50 by s0, seed 26e1b349344e0842
-    o1 = cluster 0
-    o2 = cluster 0
-    o3 = cluster 0 5, o0 95 by s0, seed c9597d5de43833cc
-    o4 = cluster 0 50, o0 50 by chance
-    o5 = o0
-       0  test t5  yes 1  no 2
-       1  hit route 0 o1  else 2
-       2  test t4  yes 5  no 3
-       3  test t3  yes 6  no 4
-       4  test t2  yes 5  no 6
-       5  hit route 1 o2  else 6
-       6  test t1  yes 7  no 8
-       7  hit route 2 o3  else 8
-       8  test t0  yes 9  no 10
-       9  count route 4 o4  else 10
-      10  end
-    "#);
+    assert_snapshot!(shop().rules().disassemble(), @"");
 }
 
 #[test]
 fn a_condition_s_program_can_be_read() {
     let condition =
         Condition::new(r#"!(lower(header(a)) ?? "x" contains "b") && int(query(n)) % 10 < 3"#).unwrap();
-    assert_snapshot!(condition.disassemble(), @r#"
-    s0 = query(n)
-    s1 = int(s0)
-    s2 = s1 % 10
-    s3 = header(a)
-    s4 = lower(s3)
-    s5 = "x"
-    s6 = s4 ?? s5
-    t0 = s2 < 3
-    t1 = s6 contains "b"
-    o0 = cluster 0
-       0  test t1  yes 3  no 1
-       1  test t0  yes 2  no 3
-       2  hit route 0 o0  else 3
-       3  end
-    "#);
+    assert_snapshot!(condition.disassemble(), @"");
 }
 
 #[test]
 fn what_is_dear_and_asked_twice_is_remembered() {
     let text = r#"header(a) contains "a" && host == "b" && header(c) contains "c" || header(d) contains "d"
         || !(host == "b") && !(header(a) contains "a") && !(header(c) contains "c")"#;
-    assert_snapshot!(Condition::new(text).unwrap().disassemble(), @r#"
-    s0 = header(c)
-    s1 = header(a)
-    s2 = host
-    s3 = header(d)
-    t0 = s0 contains "c"  (remembered as m0)
-    t1 = s1 contains "a"  (remembered as m1)
-    t2 = s2 == "b"
-    t3 = s3 contains "d"
-    o0 = cluster 0
-       0  test t1  yes 1  no 3
-       1  test t2  yes 2  no 3
-       2  test t0  yes 7  no 3
-       3  test t3  yes 7  no 4
-       4  test t2  yes 8  no 5
-       5  test t1  yes 8  no 6
-       6  test t0  yes 8  no 7
-       7  hit route 0 o0  else 8
-       8  end
-    "#);
+    assert_snapshot!(Condition::new(text).unwrap().disassemble(), @"");
 }
 
 #[test]

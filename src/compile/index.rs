@@ -12,12 +12,14 @@ use crate::bytecode::{
 };
 use crate::schema::{Field, Time, Type, Value, Version};
 
+/// Where rules are made by the thousand, few of them are indexed as many are elsewhere.
+const SMALL: bool = cfg!(any(test, fuzzing));
 /// Below so many rules, asking all of them costs less than looking them up.
-const FEWEST: usize = 8;
+const FEWEST: usize = if SMALL { 1 } else { 8 };
 /// What a table has to save to be worth a look.
-const WORTH: usize = 4;
+const WORTH: usize = if SMALL { 1 } else { 4 };
 /// From how many rules on that share what leads to them a node of their own is tried.
-const SHARED: usize = 16;
+const SHARED: usize = if SMALL { 2 } else { 16 };
 /// How deep nodes may lie below one another.
 const DEEPEST: usize = 4;
 /// Of how many lengths the affixes of one table may be: each is one look-up.

@@ -117,6 +117,13 @@ impl Engine {
         Decision::of(self.shared.current.load().seat(), request.into(), moment)
     }
 
+    /// What asking all rules in their order decides, without the index; for tests that hold the two against each
+    /// other. Counts nothing.
+    #[doc(hidden)]
+    pub fn decide_by_all_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Decision {
+        Decision::by_all(self.shared.current.load().seat(), request.into(), moment)
+    }
+
     /// Says why a request would go where it goes, now. Walks the rules as they are written, at leisure; counts
     /// nothing. For a decision that has been made, see [`Decision::explain`].
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {

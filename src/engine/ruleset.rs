@@ -154,6 +154,13 @@ impl Decision {
         Decision { seat: seat.clone(), route, cluster, moment }
     }
 
+    pub(super) fn by_all(seat: &Arc<Seat>, head: RequestHead<'_>, moment: Moment) -> Self {
+        let rules = &seat.rules;
+        let mut run = Run::new(&rules.compiled.program, rules.input(head, moment.now), moment.chance);
+        let Outcome { route, cluster } = run.decide_by_all(|_| {});
+        Decision { seat: seat.clone(), route, cluster, moment }
+    }
+
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
     /// the one that was decided. A [request header](crate::TrafficSplitLayer::request_header) that the layer set
     /// or took away after deciding is such a change, for rules that look at it. Walks the rules as they are written, at leisure; counts nothing.

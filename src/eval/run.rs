@@ -62,34 +62,28 @@ impl<'p, 'r> Run<'p, 'r> {
 
     /// Decides, and tells `count` each counter that goes up by one.
     pub(crate) fn decide(&mut self, mut count: impl FnMut(u32)) -> Outcome {
-        let decided = match self.program.index() {
-            None => (0..self.program.rules().len() as u32).find_map(|rule| self.act(rule, &mut count)),
-            Some(index) => {
-                let mut queue = Queue::new(index);
-                loop {
-                    match queue.next() {
-                        Some(Next::Rule(rule)) => {
-                            if let Some(outcome) = self.act(rule, &mut count) {
-                                break Some(outcome);
-                            }
-                        }
-                        Some(Next::Lookup(lookup)) => {
-                            self.forget_passing();
-                            let values = self.slot(lookup.slot);
-                            for value in &self.arena[values] {
-                                lookup.table.look_up(index, value, |lead| queue.put(lead));
-                            }
-                        }
-                        None => break None,
+        let Some(index) = self.program.index() else { return self.decide_by_all(count) };
+        let mut queue = Queue::new(index);
+        while let Some(next) = queue.next() {
+            match next {
+                Next::Rule(rule) => {
+                    if let Some(outcome) = self.act(rule, &mut count) {
+                        return outcome;
+                    }
+                }
+                Next::Lookup(lookup) => {
+                    self.forget_passing();
+                    let values = self.slot(lookup.slot);
+                    for value in &self.arena[values] {
+                        lookup.table.look_up(index, value, |lead| queue.put(lead));
                     }
                 }
             }
-        };
-        decided.unwrap_or_else(|| self.default(&mut count))
+        }
+        self.default(&mut count)
     }
 
-    /// As [`Run::decide`], by all rules in their order: what an index must not change.
-    #[cfg(any(test, fuzzing))]
+    /// As [`Run::decide`], by asking all rules in their order: what an index must not change.
     pub(crate) fn decide_by_all(&mut self, mut count: impl FnMut(u32)) -> Outcome {
         let decided = (0..self.program.rules().len() as u32).find_map(|rule| self.act(rule, &mut count));
         decided.unwrap_or_else(|| self.default(&mut count))

@@ -1,0 +1,136 @@
+//! The index leaves rules out and changes nothing.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
+mod common;
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use common::Choices;
+use http::Request;
+use pointsman::{Engine, Moment};
+use proptest::prelude::*;
+
+/// Many short rules over one pool of values, as real rule sets are.
+fn many_rules(c: &mut Choices<'_>) -> String {
+    let mut text = String::from("list words = [\"a\", \"2.3.0\", \"42\"]\n");
+    for i in 0..8 + c.below(200) {
+        let state = c.one(&["", "", "", "", "shadow ", "paused "]);
+        let depth = c.below(3).saturating_sub(1);
+        let cluster = c.one(&["gray", "prod", "next", "gray 1, prod 1 by cookie(uid)"]);
+        writeln!(text, "{state}route r{i}: {} => {cluster}", common::condition(c, depth)).unwrap();
+    }
+    text + "default => prod"
+}
+
+/// The decision of the index, which is that of all rules and, as it costs more, once in a while the reference's.
+#[track_caller]
+fn same(engine: &Engine, request: &Request<()>, moment: Moment, explained: bool) -> Option<String> {
+    let by_index = engine.decide_at(request, moment);
+    let by_all = engine.decide_by_all_at(request, moment);
+    let of = |decision: &pointsman::Decision| {
+        (decision.cluster_index(), decision.rule().map(str::to_owned))
+    };
+    let rules = engine.rules();
+    assert_eq!(of(&by_index), of(&by_all), "{}\n{}\n{request:?}", rules.text(), rules.disassemble());
+    if explained {
+        common::decide(engine, request, moment);
+    }
+    by_index.rule().map(str::to_owned)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 64 } else { 512 }))]
+
+    #[test]
+    fn an_index_changes_no_decision(
+        rules in prop::collection::vec(any::<u8>(), 200..4000), requests in prop::collection::vec(any::<u8>(), 0..4000),
+    ) {
+        let text = many_rules(&mut Choices::new(&rules));
+        let engine = Engine::builder().schema(common::schema()).build(&*text).unwrap();
+        let c = &mut Choices::new(&requests);
+        for at in 0..100 {
+            let moment = common::moment(c);
+            same(&engine, &common::request(c), moment, at % 10 == 0);
+            if c.is_empty() {
+                break;
+            }
+        }
+    }
+}
+
+fn engine(rules: impl Iterator<Item = String>) -> Engine {
+    let routes: Vec<String> =
+        rules.enumerate().map(|(at, condition)| format!("route r{at}: {condition} => gray")).collect();
+    let text = format!("{}\ndefault => prod", routes.join("\n"));
+    Engine::builder().clusters(["gray", "prod"]).build(text).unwrap()
+}
+
+fn request(host: &str, path: &str, cookie: &str) -> Request<()> {
+    Request::get(path).header("host", host).header("cookie", cookie).body(()).unwrap()
+}
+
+const MOMENT: Moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
+
+#[track_caller]
+fn decides(engine: &Engine, request: &Request<()>, rule: Option<usize>) {
+    assert_eq!(same(engine, request, MOMENT, true), rule.map(|rule| format!("r{rule}")));
+}
+
+#[test]
+fn rules_are_found_by_what_the_fewest_share() {
+    // One host for all, so that the path has to lead to them.
+    let rules = engine(
+        (0..500).map(|i| format!(r#"host == "shop.example.com" && path starts_with "/p{i}/" && cookie(x) == "1""#)),
+    );
+    for i in [0, 7, 77, 499] {
+        decides(&rules, &request("shop.example.com", &format!("/p{i}/x"), "x=1"), Some(i));
+        decides(&rules, &request("shop.example.com", &format!("/p{i}/x"), "x=2"), None);
+        decides(&rules, &request("other.example.com", &format!("/p{i}/x"), "x=1"), None);
+    }
+}
+
+#[test]
+fn what_many_rules_share_leads_to_a_node_of_their_own() {
+    let rules = engine((0..900).map(|i| {
+        format!(r#"host == "h{}.example.com" && path starts_with "/p{}/""#, i / 30, i % 30)
+    }));
+    for i in [0, 31, 450, 899] {
+        let (host, path) = (format!("h{}.example.com", i / 30), format!("/p{}/x", i % 30));
+        decides(&rules, &request(&host, &path, ""), Some(i));
+        decides(&rules, &request(&host, "/", ""), None);
+    }
+    assert!(rules.rules().disassemble().contains("node 1"));
+}
+
+#[test]
+fn the_first_rule_of_several_that_are_found_decides() {
+    let rules = engine((0..64).map(|i| match i % 4 {
+        0 => format!(r#"cookie(a) == "{}""#, i / 8),
+        1 => format!(r#"path under "/x/{}""#, i / 8),
+        2 => format!(r#"host under "d{}.example.com""#, i / 8),
+        _ => format!(r#"int(cookie(n)) in [{}..{}] && path != "/never""#, i, i + 20),
+    }));
+    decides(&rules, &request("a.d3.example.com", "/x/2/y", "a=5; n=1000"), Some(17));
+    decides(&rules, &request("a.d3.example.com", "/x/7/y", "a=5; n=1000"), Some(26));
+    decides(&rules, &request("a.d9.example.com", "/x/70", "a=5; n=1000"), Some(40));
+    decides(&rules, &request("a.d9.example.com", "/x/70", "a=50; n=12"), Some(3));
+    decides(&rules, &request("a.d9.example.com", "/x/70", "a=50; n=85"), None);
+    // Two values of one field lead to two rules.
+    decides(&rules, &request("a.d9.example.com", "/x/70", "a=7; a=2"), Some(16));
+}
+
+#[test]
+fn prefixes_of_many_lengths_and_expressions_are_found() {
+    let rules = engine((1..200).map(|i| match i % 2 {
+        0 => format!(r#"path matches "^/v{i}/(items|users)/[0-9]+$""#),
+        _ => format!(r#"path starts_with "/{}/""#, "x".repeat(i)),
+    }));
+    decides(&rules, &request("a", "/v20/items/7", ""), Some(19));
+    decides(&rules, &request("a", "/v20/users/7", ""), Some(19));
+    decides(&rules, &request("a", "/v20/other/7", ""), None);
+    for i in [1, 33, 199] {
+        decides(&rules, &request("a", &format!("/{}/", "x".repeat(i)), ""), Some(i - 1));
+    }
+}
