@@ -35,21 +35,83 @@ fn with_uid(path: &str, uid: &str) -> Request<()> {
 
 #[test]
 fn a_program_can_be_read() {
-    assert_snapshot!(shop().rules().disassemble(), @"");
+    assert_snapshot!(shop().rules().disassemble(), @r#"
+    s0 = cookie(uid)
+    s1 = header(x-canary)
+    s2 = header(v)
+    s3 = version(s2)
+    s4 = ip
+    s5 = path
+    s6 = percent(s0, seed 6dce25b5bee3bcbf)
+    t0 = s1 == "always"
+    t1 = s3 >= 2.3.0
+    t2 = s4 in List(1 × ip)
+    t3 = s0 in List(2 × string)
+    t4 = s5 under "/checkout"
+    t5 = s6 < 100
+    o0 = cluster 1 50, cluster 2 50 by s0, seed 26e1b349344e0842
+    o1 = cluster 0
+    o2 = cluster 0
+    o3 = cluster 0 5, o0 95 by s0, seed c9597d5de43833cc
+    o4 = cluster 0 50, o0 50 by chance
+    o5 = o0
+    rule 0: route 0 o1
+       0  t0  yes true  no false
+    rule 1: route 1 o2
+       1  t3  yes true  no 2
+       2  t2  yes false  no 3
+       3  t1  yes true  no false
+    rule 2: route 2 o3
+       4  t4  yes true  no false
+    rule 3: route 4 o4  (counts only)
+       5  t5  yes true  no false
+    "#);
 }
 
 #[test]
 fn a_condition_s_program_can_be_read() {
     let condition =
         Condition::new(r#"!(lower(header(a)) ?? "x" contains "b") && int(query(n)) % 10 < 3"#).unwrap();
-    assert_snapshot!(condition.disassemble(), @"");
+    assert_snapshot!(condition.disassemble(), @r#"
+    s0 = query(n)
+    s1 = int(s0)
+    s2 = s1 % 10
+    s3 = header(a)
+    s4 = lower(s3)
+    s5 = "x"
+    s6 = s4 ?? s5
+    t0 = s2 < 3
+    t1 = s6 contains "b"
+    o0 = cluster 0
+    rule 0: route 0 o0
+       0  t1  yes false  no 1
+       1  t0  yes true  no false
+    "#);
 }
 
 #[test]
 fn what_is_dear_and_asked_twice_is_remembered() {
     let text = r#"header(a) contains "a" && host == "b" && header(c) contains "c" || header(d) contains "d"
         || !(host == "b") && !(header(a) contains "a") && !(header(c) contains "c")"#;
-    assert_snapshot!(Condition::new(text).unwrap().disassemble(), @"");
+    assert_snapshot!(Condition::new(text).unwrap().disassemble(), @r#"
+    s0 = header(c)
+    s1 = header(a)
+    s2 = host
+    s3 = header(d)
+    t0 = s0 contains "c"  (remembered as m0)
+    t1 = s1 contains "a"  (remembered as m1)
+    t2 = s2 == "b"
+    t3 = s3 contains "d"
+    o0 = cluster 0
+    rule 0: route 0 o0
+       0  t1  yes 1  no 3
+       1  t2  yes 2  no 3
+       2  t0  yes true  no 3
+       3  t3  yes true  no 4
+       4  t2  yes false  no 5
+       5  t1  yes false  no 6
+       6  t0  yes false  no true
+    "#);
 }
 
 #[test]
