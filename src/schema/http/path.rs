@@ -145,11 +145,8 @@ fn kept(high: u8, low: u8) -> bool {
         && escape::decode(high, low).is_some_and(|byte| !escape::unreserved(byte))
 }
 
-/// The canonical form of a path without a fragment, written anew.
+/// The canonical form of a path without a fragment that is not canonical, written anew.
 fn rebuild(raw: &[u8]) -> Vec<u8> {
-    if raw.is_empty() || raw == b"*" {
-        return raw.to_vec();
-    }
     // Room for the slash in front and a few `%25`; hostile paths grow it.
     let mut out = Vec::with_capacity(raw.len() + 8);
     out.push(b'/');

@@ -129,6 +129,7 @@ mod tests {
         is("a=x+y%20z%2B", "a", &["x y z+"]);
         is("a=%&a=%2&a=%zz%41&a=%%41&a=100%+", "a", &["%", "%2", "%zzA", "%A", "100% "]);
         is("a=b=c", "a", &["b=c"]);
+        is("a=%25&a=x%2525&a=%2B", "a", &["%", "x%25", "+"]);
         assert_eq!(all("a=%ff%00", "a"), [&b"\xff\x00"[..]]);
         assert_eq!(values(b"a=\xff", b"a").collect::<Vec<_>>(), [&b"\xff"[..]]);
     }
