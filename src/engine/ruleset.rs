@@ -149,15 +149,18 @@ impl Decision {
     #[inline]
     pub(super) fn of(seat: &Arc<Seat>, head: RequestHead<'_>, moment: Moment) -> Self {
         let rules = &seat.rules;
-        let mut run = Run::new(&rules.compiled.program, rules.input(head, moment.now), moment.chance);
-        let Outcome { route, cluster } = run.decide(|cell| seat.count(cell));
+        let input = rules.input(head, moment.now);
+        let Outcome { route, cluster } = Run::with(&rules.compiled.program, input, moment.chance, |run| {
+            run.decide(|cell| seat.count(cell))
+        });
         Decision { seat: seat.clone(), route, cluster, moment }
     }
 
     pub(super) fn by_all(seat: &Arc<Seat>, head: RequestHead<'_>, moment: Moment) -> Self {
         let rules = &seat.rules;
-        let mut run = Run::new(&rules.compiled.program, rules.input(head, moment.now), moment.chance);
-        let Outcome { route, cluster } = run.decide_by_all(|_| {});
+        let input = rules.input(head, moment.now);
+        let Outcome { route, cluster } =
+            Run::with(&rules.compiled.program, input, moment.chance, |run| run.decide_by_all(|_| {}));
         Decision { seat: seat.clone(), route, cluster, moment }
     }
 

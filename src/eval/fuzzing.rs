@@ -23,7 +23,7 @@ use crate::bytecode::{
 };
 use crate::schema::http::CookieName;
 use crate::schema::{ClientAddr, Field, Input, List, Order, Pattern, RequestHead, Value, Version};
-use crate::split::Split;
+use crate::split::{self, Split};
 
 /// Builds a program from bytes, and holds verifier and evaluator to their words. Whether it was accepted; `None` when
 /// the bytes are too few for a program.
@@ -54,10 +54,10 @@ fn runs(program: &Program, u: &mut Unstructured<'_>) {
         let chance = u.arbitrary().unwrap_or(0);
 
         let mut counted = Vec::new();
-        let outcome = Run::new(program, input, chance).decide(|cell| counted.push(cell));
+        let outcome = Run::with(program, input, chance, |run| run.decide(|cell| counted.push(cell)));
         assert!(counted.iter().all(|cell| (*cell as usize) < program.cells()), "{counted:?}\n{program}");
         assert_eq!((outcome, counted), walk(program, input, chance), "{program}");
-        let matches = Run::new(program, input, chance).matches();
+        let matches = Run::with(program, input, chance, |run| run.matches());
         // A condition's program matches if it is true; a rule set's, if any route's condition is.
         assert!(matches || outcome.route.is_none(), "{program}");
     }
@@ -65,7 +65,8 @@ fn runs(program: &Program, u: &mut Unstructured<'_>) {
 
 /// The decision and its counts by a walk that remembers nothing from one step to the next.
 fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>) {
-    let fresh = || Run::new(program, input, chance);
+    let ask = |test: u32| Run::with(program, input, chance, |run| run.ask(&program.tests()[test as usize]));
+    let deal = |outcome: u32| Run::with(program, input, chance, |run| run.deal(&program.outcomes()[outcome as usize]));
     let holds = |rule: usize| {
         let start = program.rules()[rule].start;
         let end = program.rules().get(rule + 1).map_or(program.steps().len(), |next| next.start as usize);
@@ -73,7 +74,7 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>)
         // Steps lead forward, so there are no more turns than steps; the row is indexed to be sure.
         while at < Step::FALSE {
             let step = program.steps()[at as usize];
-            let next = if fresh().ask(&program.tests()[step.test as usize]) { step.yes } else { step.no };
+            let next = if ask(step.test) { step.yes } else { step.no };
             assert!(next > at);
             at = next;
         }
@@ -83,7 +84,7 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>)
     let mut decided = None;
     for (_, rule) in program.rules().iter().enumerate().filter(|(at, _)| holds(*at)) {
         let outcome = &program.outcomes()[rule.outcome as usize];
-        match fresh().deal(outcome) {
+        match deal(rule.outcome) {
             Some(chosen) => {
                 counted.push(outcome.cell + chosen as u32);
                 if rule.acts {
@@ -102,10 +103,10 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>)
             Target::Cluster(cluster) => return (Outcome { route, cluster }, counted),
             Target::Outcome(index) => {
                 let outcome = &program.outcomes()[index as usize];
-                let chosen = fresh().deal(outcome).unwrap_or_else(|| {
+                let chosen = deal(index).unwrap_or_else(|| {
                     counted.push(outcome.keyless());
                     let deal = outcome.deal().expect("only a key can be absent");
-                    deal.split.pick(fresh().chance(deal.seed))
+                    deal.split.pick(split::hash(&chance.to_le_bytes(), deal.seed))
                 });
                 counted.push(outcome.cell + chosen as u32);
                 target = outcome.targets()[chosen];

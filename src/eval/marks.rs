@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 
+use crate::bytecode::SlotId;
+
 /// Numbers of slots and tests with what is known of them in this round.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
@@ -10,6 +12,8 @@ pub(super) struct Marks {
     slots: Vec<Mark>,
     /// The round shifted by one, and the answer.
     memos: Vec<u32>,
+    /// Slots whose values are forgotten before the next question, because enough is kept already.
+    pub(super) passing: Vec<SlotId>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,40 +25,54 @@ struct Mark {
 
 thread_local! {
     /// Taken while a decision is under way: a field of the application may decide something itself.
-    static SPARE: Cell<Marks> = const { Cell::new(Marks { round: 0, slots: Vec::new(), memos: Vec::new() }) };
+    static SPARE: Cell<Option<Box<Marks>>> = const { Cell::new(None) };
 }
 
 // === impl Marks ===
 
 impl Marks {
-    /// Marks for so many slots and memos, on which nothing is known.
+    /// Lends marks for so many slots and memos, on which nothing is known, and keeps them for the thread's next
+    /// decision.
     #[inline]
-    pub(super) fn take(slots: usize, memos: usize) -> Self {
-        let mut marks = SPARE.try_with(Cell::take).unwrap_or_default();
-        if marks.slots.len() < slots || marks.memos.len() < memos {
-            marks.slots.resize(marks.slots.len().max(slots), Mark::default());
-            marks.memos.resize(marks.memos.len().max(memos), 0);
-        }
-        marks.forget();
-        marks
+    pub(super) fn lend<T>(slots: usize, memos: usize, f: impl FnOnce(&mut Self) -> T) -> T {
+        let mut marks = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
+        marks.begin(slots, memos);
+        let result = f(&mut marks);
+        // At the end of a thread there is no place left.
+        let _ = SPARE.try_with(|spare| spare.set(Some(marks)));
+        result
     }
 
-    /// Gives them back for the thread's next decision.
     #[inline]
-    pub(super) fn give_back(self) {
-        // At the end of a thread there is no place left.
-        let _ = SPARE.try_with(|spare| spare.set(self));
+    fn begin(&mut self, slots: usize, memos: usize) {
+        if self.slots.len() < slots || self.memos.len() < memos {
+            self.grow(slots, memos);
+        }
+        self.passing.clear();
+        self.forget();
+    }
+
+    #[cold]
+    fn grow(&mut self, slots: usize, memos: usize) {
+        self.slots.resize(self.slots.len().max(slots), Mark::default());
+        self.memos.resize(self.memos.len().max(memos), 0);
     }
 
     /// Begins a new round.
-    pub(super) fn forget(&mut self) {
+    #[inline]
+    fn forget(&mut self) {
         self.round += 1;
         // One bit is the answer of a memo.
         if self.round > u32::MAX >> 1 {
-            self.slots.fill(Mark::default());
-            self.memos.fill(0);
-            self.round = 1;
+            self.start_over();
         }
+    }
+
+    #[cold]
+    fn start_over(&mut self) {
+        self.slots.fill(Mark::default());
+        self.memos.fill(0);
+        self.round = 1;
     }
 
     /// Where the values of a slot stand, if it was asked.
@@ -98,7 +116,8 @@ mod tests {
 
     #[test]
     fn nothing_is_known_in_a_new_round() {
-        let mut marks = Marks::take(2, 2);
+        let mut marks = Marks::default();
+        marks.begin(2, 2);
         marks.set_slot(1, 3, 5);
         marks.set_memo(1, true);
         marks.set_memo(0, false);
@@ -108,12 +127,12 @@ mod tests {
         assert_eq!(marks.slot(1), None);
         marks.forget();
         assert_eq!((marks.memo(0), marks.memo(1)), (None, None));
-        marks.give_back();
     }
 
     #[test]
     fn rounds_that_come_again_know_nothing_of_the_first() {
-        let mut marks = Marks::take(1, 1);
+        let mut marks = Marks::default();
+        marks.begin(1, 1);
         marks.round = 1;
         marks.set_slot(0, 0, 1);
         marks.set_memo(0, true);

@@ -4,13 +4,18 @@ use smallvec::SmallVec;
 
 use crate::bytecode::{Index, Lead, Lookup, Row, To};
 
-/// Rows of rules and look-ups to come, the one with the first rule on top: a binary heap, as rows overlap and may be as
-/// many as a request has values.
+/// Rows of rules and look-ups to come. One row is at hand and taken from for as long as nothing that waits has an
+/// earlier rule; the others are in a binary heap, as rows overlap and may be as many as a request has values.
 pub(super) struct Queue<'p> {
     index: &'p Index,
+    /// The row at hand, and its next rule; `NONE` at its end.
+    row: Row,
+    rule: u32,
+    /// The first rule of what waits, or `NONE`.
+    bound: u32,
     heap: SmallVec<[Waiting; 16]>,
     /// The rule that was given last; more than one row may have it.
-    last: Option<u32>,
+    last: u32,
 }
 
 /// What waits, and the first rule that it has.
@@ -27,6 +32,9 @@ enum What {
     Lookup { node: u32, at: u32 },
 }
 
+/// No rule: beyond all there can be.
+const NONE: u32 = u32::MAX;
+
 /// What comes next.
 pub(super) enum Next<'p> {
     /// A rule that can match.
@@ -39,41 +47,45 @@ pub(super) enum Next<'p> {
 
 impl<'p> Queue<'p> {
     pub(super) fn new(index: &'p Index) -> Self {
-        let mut queue = Queue { index, heap: SmallVec::new(), last: None };
+        let mut queue =
+            Queue { index, row: Row::default(), rule: NONE, bound: NONE, heap: SmallVec::new(), last: NONE };
         queue.node(0);
         queue
     }
 
     /// Takes what comes next.
+    #[inline]
     pub(super) fn next(&mut self) -> Option<Next<'p>> {
         loop {
-            let top = self.heap.first_mut()?;
-            match top.what {
-                What::Rules(row) => {
-                    let rule = top.rule;
-                    let row = Row { start: row.start + 1, end: row.end };
-                    match self.index.rules(row).first() {
-                        Some(next) => *top = Waiting { rule: *next, what: What::Rules(row) },
-                        None => drop(self.heap.swap_remove(0)),
-                    }
-                    self.sink();
-                    if self.last != Some(rule) {
-                        self.last = Some(rule);
-                        return Some(Next::Rule(rule));
-                    }
+            if self.rule <= self.bound && self.rule != NONE {
+                let rule = self.rule;
+                self.row.start += 1;
+                self.rule = self.index.rules(self.row).first().copied().unwrap_or(NONE);
+                if rule != self.last {
+                    self.last = rule;
+                    return Some(Next::Rule(rule));
                 }
-                What::Lookup { node, at } => {
-                    let node_of = self.index.nodes.get(node as usize)?;
-                    let lookup = node_of.lookups.get(at as usize)?;
-                    match node_of.lookups.get(at as usize + 1) {
-                        Some(next) => {
-                            *top = Waiting { rule: next.first, what: What::Lookup { node, at: at + 1 } };
-                        }
-                        None => drop(self.heap.swap_remove(0)),
-                    }
-                    self.sink();
-                    return Some(Next::Lookup(lookup));
-                }
+            } else if let Some(lookup) = self.change()? {
+                return Some(Next::Lookup(lookup));
+            }
+        }
+    }
+
+    /// Puts the row at hand back and takes what waits first: another row, or a look-up. `None` when nothing waits.
+    fn change(&mut self) -> Option<Option<&'p Lookup>> {
+        let top = *self.heap.first()?;
+        let at_hand = Waiting { rule: self.rule, what: What::Rules(self.row) };
+        match top.what {
+            What::Rules(row) => {
+                self.replace(at_hand);
+                (self.row, self.rule) = (row, top.rule);
+                Some(None)
+            }
+            What::Lookup { node, at } => {
+                let node_of = self.index.nodes.get(node as usize)?;
+                let rule = node_of.lookups.get(at as usize + 1).map_or(NONE, |next| next.first);
+                self.replace(Waiting { rule, what: What::Lookup { node, at: at + 1 } });
+                Some(Some(node_of.lookups.get(at as usize)?))
             }
         }
     }
@@ -116,31 +128,34 @@ impl<'p> Queue<'p> {
     fn push(&mut self, waiting: Waiting) {
         let mut at = self.heap.len();
         self.heap.push(waiting);
-        while at > 0 {
-            let above = (at - 1) / 2;
-            if self.rule(above) <= self.rule(at) {
-                return;
-            }
-            self.heap.swap(above, at);
-            at = above;
+        while at > 0 && self.rule_at(at) < self.rule_at((at - 1) / 2) {
+            self.heap.swap(at, (at - 1) / 2);
+            at = (at - 1) / 2;
         }
+        self.bound = self.rule_at(0);
     }
 
-    /// Brings what is on top to its place.
-    fn sink(&mut self) {
+    /// Puts something in the place of the top, unless there is nothing left of it.
+    fn replace(&mut self, by: Waiting) {
+        if by.rule == NONE {
+            self.heap.swap_remove(0);
+        } else if let Some(top) = self.heap.first_mut() {
+            *top = by;
+        }
         let mut at = 0;
         loop {
             let (left, right) = (2 * at + 1, 2 * at + 2);
-            let least = if self.rule(right) < self.rule(left) { right } else { left };
-            if least >= self.heap.len() || self.rule(at) <= self.rule(least) {
-                return;
+            let least = if self.rule_at(right) < self.rule_at(left) { right } else { left };
+            if self.rule_at(at) <= self.rule_at(least) {
+                break;
             }
             self.heap.swap(at, least);
             at = least;
         }
+        self.bound = self.rule_at(0);
     }
 
-    fn rule(&self, at: usize) -> u32 {
-        self.heap.get(at).map_or(u32::MAX, |waiting| waiting.rule)
+    fn rule_at(&self, at: usize) -> u32 {
+        self.heap.get(at).map_or(NONE, |waiting| waiting.rule)
     }
 }

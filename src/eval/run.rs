@@ -20,23 +20,16 @@ pub(crate) struct Outcome {
 }
 
 /// A program and a request, and what is known so far.
-pub(crate) struct Run<'p, 'r> {
+pub(crate) struct Run<'p, 'r, 'm> {
     program: &'p Program,
     input: Input<'r>,
     chance: u64,
     /// Where each slot's values stand in the arena, and what tests were answered.
-    marks: Marks,
+    marks: &'m mut Marks,
     arena: Arena<'r>,
     /// Bytes of text that were made from values and are kept with them.
     made: usize,
-    passing: Passing,
-}
-
-/// Slots whose values are forgotten before the next question, because enough is kept already.
-#[derive(Default)]
-struct Passing {
-    slots: Vec<SlotId>,
-    /// What the arena held, and how much of it was made, before the first of them.
+    /// What the arena held, and how much of it was made, before the first slot that passes.
     kept: (usize, usize),
 }
 
@@ -49,10 +42,18 @@ const KEPT_BYTES: usize = if cfg!(any(test, fuzzing)) { 8 } else { 262_144 };
 // === impl Run ===
 
 #[expect(clippy::indexing_slicing, reason = "the program was verified: what it points at is there")]
-impl<'p, 'r> Run<'p, 'r> {
-    pub(crate) fn new(program: &'p Program, input: Input<'r>, chance: u64) -> Self {
-        let marks = Marks::take(program.slots().len(), program.memos());
-        Run { program, input, chance, marks, arena: Arena::new(), made: 0, passing: Passing::default() }
+impl<'p, 'r> Run<'p, 'r, '_> {
+    /// Does something with a program and a request, on which nothing is known yet.
+    #[inline]
+    pub(crate) fn with<T>(
+        program: &'p Program,
+        input: Input<'r>,
+        chance: u64,
+        f: impl FnOnce(&mut Run<'p, 'r, '_>) -> T,
+    ) -> T {
+        Marks::lend(program.slots().len(), program.memos(), |marks| {
+            f(&mut Run { program, input, chance, marks, arena: Arena::new(), made: 0, kept: (0, 0) })
+        })
     }
 
     /// Whether some rule is true that acts: of a program that was compiled from one condition alone, whether it is.
@@ -190,7 +191,14 @@ impl<'p, 'r> Run<'p, 'r> {
             let others = self.slot(*other);
             return any_compares(*order, &self.arena[range], &self.arena[others]);
         }
-        self.arena[range].iter().any(|value| satisfies(value, &test.check))
+        let values = &self.arena[range];
+        match &test.check {
+            Check::Text(literal) => any_text(values, |text| *text == **literal),
+            Check::StartsWith(literal) => any_text(values, |text| text.starts_with(literal)),
+            Check::PathUnder(root) => any_text(values, |path| path_under(path, root)),
+            Check::In(list) => values.iter().any(|value| list.contains(value)),
+            check => values.iter().any(|value| satisfies(value, check)),
+        }
     }
 
     // === slots ===
@@ -208,43 +216,53 @@ impl<'p, 'r> Run<'p, 'r> {
     /// Before a question: the values of the last one are not looked at any more.
     #[inline]
     fn forget_passing(&mut self) {
-        self.forget(0, self.passing.kept);
+        if !self.marks.passing.is_empty() {
+            self.forget(0, self.kept);
+        }
     }
 
     /// Forgets the slots that pass, from the `first` on, which were filled after `before`.
-    #[inline]
+    #[cold]
     fn forget(&mut self, first: usize, before: (usize, usize)) {
-        if self.passing.slots.len() > first {
-            for slot in self.passing.slots.drain(first..) {
-                self.marks.forget_slot(slot.0);
-            }
-            // Before any passed, some may have come to be kept.
-            let (values, made) = if first == 0 { self.passing.kept } else { before };
-            self.arena.truncate(values);
-            self.made = made;
+        while self.marks.passing.len() > first
+            && let Some(slot) = self.marks.passing.pop()
+        {
+            self.marks.forget_slot(slot.0);
         }
+        // Before any passed, some may have come to be kept.
+        let (values, made) = if first == 0 { self.kept } else { before };
+        self.arena.truncate(values);
+        self.made = made;
     }
 
     // Apart from `slot`, which is asked far more often and is to be inlined.
     #[inline(never)]
     fn fill(&mut self, id: SlotId) -> Range<usize> {
         let before = (self.arena.len(), self.made);
-        let passing = self.passing.slots.len();
+        let passing = self.marks.passing.len();
         let range = self.values(id);
-        if range.is_empty() {
-            // Nobody looks at what made nothing, and of such sides a `??` may have thousands.
-            self.forget(passing, before);
-            return 0..0;
-        }
         // From the first that passes on, all pass until they are forgotten: also what was begun before it, as it
         // may be made of it.
-        let full = before.0 > KEPT_VALUES || before.1 > KEPT_BYTES;
-        if full || !self.passing.slots.is_empty() {
-            if self.passing.slots.is_empty() {
-                self.passing.kept = before;
-            }
-            self.passing.slots.push(id);
+        if before.0 > KEPT_VALUES || before.1 > KEPT_BYTES || !self.marks.passing.is_empty() {
+            return self.pass(id, range, passing, before);
         }
+        range
+    }
+
+    /// Notes a slot that passes, of which `passing` others were there before it was filled.
+    #[cold]
+    fn pass(&mut self, id: SlotId, range: Range<usize>, passing: usize, before: (usize, usize)) -> Range<usize> {
+        if range.is_empty() {
+            // Nobody looks at what made nothing, and of such sides a `??` may have thousands.
+            if self.marks.passing.len() > passing {
+                self.forget(passing, before);
+            }
+            return 0..0;
+        }
+        if self.marks.passing.is_empty() {
+            self.kept = before;
+        }
+        self.marks.passing.push(id);
         range
     }
 
@@ -303,20 +321,15 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 }
 
-impl Drop for Run<'_, '_> {
-    fn drop(&mut self) {
-        std::mem::take(&mut self.marks).give_back();
-    }
+fn any_text(values: &[Value<'_>], holds: impl Fn(&[u8]) -> bool) -> bool {
+    values.iter().any(|value| if let Value::String(text) = value { holds(text) } else { false })
 }
 
+/// What is not asked most.
 fn satisfies(value: &Value<'_>, check: &Check) -> bool {
     match (check, value) {
-        (Check::Text(literal), Value::String(text)) => **literal == **text,
-        (Check::In(list), value) => list.contains(value),
-        (Check::StartsWith(literal), Value::String(text)) => text.starts_with(literal),
         (Check::EndsWith(literal), Value::String(text)) => text.ends_with(literal),
         (Check::Contains(finder), Value::String(text)) => finder.find(text).is_some(),
-        (Check::PathUnder(root), Value::String(path)) => path_under(path, root),
         (Check::HostUnder(domain), Value::String(host)) => host_under(host, domain),
         (Check::Matches(pattern), Value::String(text)) => pattern.is_match(text),
         (Check::Int(order, literal), Value::Int(i)) => order.holds(i.cmp(literal)),
