@@ -29,9 +29,7 @@ fn many_rules(c: &mut Choices<'_>) -> String {
 fn same(engine: &Engine, request: &Request<()>, moment: Moment, explained: bool) -> Option<String> {
     let by_index = engine.decide_at(request, moment);
     let by_all = engine.decide_by_all_at(request, moment);
-    let of = |decision: &pointsman::Decision| {
-        (decision.cluster_index(), decision.rule().map(str::to_owned))
-    };
+    let of = |decision: &pointsman::Decision| (decision.cluster_index(), decision.rule().map(str::to_owned));
     let rules = engine.rules();
     assert_eq!(of(&by_index), of(&by_all), "{}\n{}\n{request:?}", rules.text(), rules.disassemble());
     if explained {
@@ -81,9 +79,10 @@ fn decides(engine: &Engine, request: &Request<()>, rule: Option<usize>) {
 #[test]
 fn rules_are_found_by_what_the_fewest_share() {
     // One host for all, so that the path has to lead to them.
-    let rules = engine(
-        (0..500).map(|i| format!(r#"host == "shop.example.com" && path starts_with "/p{i}/" && cookie(x) == "1""#)),
-    );
+    let rules =
+        engine((0..500).map(|i| {
+            format!(r#"host == "shop.example.com" && path starts_with "/p{i}/" && cookie(x) == "1""#)
+        }));
     for i in [0, 7, 77, 499] {
         decides(&rules, &request("shop.example.com", &format!("/p{i}/x"), "x=1"), Some(i));
         decides(&rules, &request("shop.example.com", &format!("/p{i}/x"), "x=2"), None);
@@ -93,9 +92,9 @@ fn rules_are_found_by_what_the_fewest_share() {
 
 #[test]
 fn what_many_rules_share_leads_to_a_node_of_their_own() {
-    let rules = engine((0..900).map(|i| {
-        format!(r#"host == "h{}.example.com" && path starts_with "/p{}/""#, i / 30, i % 30)
-    }));
+    let rules = engine(
+        (0..900).map(|i| format!(r#"host == "h{}.example.com" && path starts_with "/p{}/""#, i / 30, i % 30)),
+    );
     for i in [0, 31, 450, 899] {
         let (host, path) = (format!("h{}.example.com", i / 30), format!("/p{}/x", i % 30));
         decides(&rules, &request(&host, &path, ""), Some(i));
@@ -133,4 +132,45 @@ fn prefixes_of_many_lengths_and_expressions_are_found() {
     for i in [1, 33, 199] {
         decides(&rules, &request("a", &format!("/{}/", "x".repeat(i)), ""), Some(i - 1));
     }
+}
+
+#[test]
+fn expressions_on_one_field_are_searched_as_one() {
+    let rules =
+        engine((0..100).map(|i| format!(r#"header(user-agent) matches "Bot-{i}/[0-9]+" || path == "/{i}""#)));
+    assert!(rules.rules().disassemble().contains("with group 0"));
+    let sent = |agents: &[&str]| {
+        let mut request = request("a", "/", "");
+        for agent in agents {
+            request.headers_mut().append("user-agent", agent.parse().unwrap());
+        }
+        request
+    };
+    decides(&rules, &sent(&["Mozilla Bot-17/2"]), Some(17));
+    decides(&rules, &sent(&["Bot-99/1 Bot-45/3"]), Some(45));
+    decides(&rules, &sent(&["Bot-88/x", "Bot-77/1", "Bot-9/"]), Some(77));
+    decides(&rules, &sent(&["Bot-/1"]), None);
+    decides(&rules, &sent(&[]), None);
+}
+
+#[test]
+fn a_report_says_what_leads_to_a_route() {
+    let rules = engine((0..40).map(|i| match i % 4 {
+        0 => format!(r#"host == "h{i}" || host in ["x{i}", "y{i}"]"#),
+        1 => format!(r#"cookie(a) == "{i}" || ip in [10.0.{i}.0/24]"#),
+        2 => format!(r#"lower(header(x)) starts_with "a{i}" && path != "/{i}""#),
+        _ => format!(r#"path != "/{i}""#),
+    }));
+    insta::assert_snapshot!(rules.rules().reach(), @r#"
+    10 routes are found by the range of ip, or by the text of cookie(a)
+    10 routes are found by the start of lower(header(x))
+    10 routes are found by the text of host
+    10 routes are asked for every request: r3, r7, r11, r15, r19, r23, r27, r31, …
+    "#);
+    let routes = rules.rules().reach().routes;
+    assert_eq!((routes.len(), routes[3].by.len(), &*routes[5].route), (40, 0, "r5"));
+    let few = engine((0..3).map(|i| format!(r#"host == "h{i}""#)));
+    insta::assert_snapshot!(few.rules().reach(), @r#"
+        3 routes are asked for every request: r0, r1, r2
+    "#);
 }

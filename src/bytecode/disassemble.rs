@@ -50,7 +50,13 @@ impl Display for Index {
             writeln!(f, "node {at}: always rules {:?}", self.rules(node.rest))?;
             for lookup in &node.lookups {
                 let what = lookup.table.name();
-                writeln!(f, "      {what} of {}: {} keys, from rule {}", lookup.slot, lookup.table.len(), lookup.first)?;
+                writeln!(
+                    f,
+                    "      {what} of {}: {} keys, from rule {}",
+                    lookup.slot,
+                    lookup.table.len(),
+                    lookup.first
+                )?;
             }
         }
         Ok(())
@@ -109,6 +115,7 @@ impl Display for Test {
             Check::PathUnder(root) => write!(f, "under {}", quoted(root))?,
             Check::HostUnder(domain) => write!(f, "under {}", quoted(domain))?,
             Check::Matches(pattern) => write!(f, "matches {:?}", pattern.text())?,
+            Check::Among(pattern, group) => write!(f, "matches {:?}, with group {group}", pattern.text())?,
         }
         match self.memo {
             Some(memo) => write!(f, "  (remembered as m{memo})"),

@@ -91,7 +91,7 @@ pub(crate) struct Row {
 }
 
 /// Where a value leads: packed, as there are as many as there are keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lead {
     start: u32,
     end: u32,
@@ -157,7 +157,9 @@ impl Table {
     #[inline]
     pub(crate) fn look_up(&self, index: &Index, value: &Value<'_>, mut found: impl FnMut(Lead)) {
         match (self, value) {
-            (Table::Texts(keys), Value::String(text)) => keys.get(&index.hash(text)).copied().map_or((), found),
+            (Table::Texts(keys), Value::String(text)) => {
+                keys.get(&index.hash(text)).copied().map_or((), found)
+            }
             (Table::Starts(affixes), Value::String(text)) => {
                 for &length in &affixes.lengths {
                     let Some(part) = text.get(..length as usize) else { return };
@@ -183,16 +185,19 @@ impl Table {
         }
     }
 
-    /// All leads, for those who look at the index as a whole.
+    /// All leads, each once, for those who look at the index as a whole.
     pub(crate) fn leads(&self) -> Vec<Lead> {
-        match self {
+        let mut leads: Vec<Lead> = match self {
             Table::Texts(keys) => keys.values().copied().collect(),
             Table::Starts(affixes) | Table::Ends(affixes) => affixes.keys.values().copied().collect(),
             Table::Ints(spans) => spans.leads(),
             Table::Ips(spans) => spans.leads(),
             Table::Versions(spans) => spans.leads(),
             Table::Times(spans) => spans.leads(),
-        }
+        };
+        leads.sort_unstable();
+        leads.dedup();
+        leads
     }
 
     /// What a value is compared by.
@@ -336,7 +341,9 @@ mod tests {
     #[test]
     fn what_is_packed_is_unpacked() {
         let row = Row { start: 3, end: (1 << 31) - 2 };
-        for to in [To::Rules(row), To::Several(row), To::Node(0), To::Node(u32::MAX), To::Rules(Row::default())] {
+        for to in
+            [To::Rules(row), To::Several(row), To::Node(0), To::Node(u32::MAX), To::Rules(Row::default())]
+        {
             assert_eq!(Lead::pack(to).to(), to);
         }
     }

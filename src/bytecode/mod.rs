@@ -17,5 +17,7 @@ mod program;
 mod verify;
 
 pub(crate) use index::{Affixes, Index, Keys, Lead, Lookup, Node, Row, Spans, Table, To};
-pub(crate) use program::{Check, Choice, Deal, Outcome, Owner, Program, Rule, Slot, SlotId, Step, Target, Test};
+pub(crate) use program::{
+    Check, Choice, Deal, Group, Outcome, Owner, Program, Rule, Slot, SlotId, Step, Target, Test,
+};
 pub(crate) use verify::{Invalid, Parts};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use memchr::memmem::Finder;
 
 use super::index::Index;
-use crate::schema::{Field, List, Order, Pattern, Time, Value, Version};
+use crate::schema::{Field, List, Order, Pattern, Patterns, Time, Value, Version};
 use crate::split::Split;
 
 /// A verified program; see [`Parts::verify`](super::Parts::verify) for what that means.
@@ -18,6 +18,7 @@ pub(crate) struct Program {
     /// Of logical clusters first, then of rules, the default last; never empty. A condition that stands alone has
     /// the one that its rule points at.
     pub(super) outcomes: Box<[Outcome]>,
+    pub(super) groups: Box<[Group]>,
     pub(super) index: Option<Index>,
     pub(super) memos: u32,
     pub(super) cells: u32,
@@ -115,6 +116,17 @@ pub(crate) enum Check {
     PathUnder(Box<[u8]>),
     HostUnder(Box<[u8]>),
     Matches(Pattern),
+    /// The same, answered together with others on the same slot.
+    Among(Pattern, u32),
+}
+
+/// Expressions on one slot that are searched as one.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) slot: SlotId,
+    pub(crate) patterns: Patterns,
+    /// Where the answer of each is remembered.
+    pub(crate) memos: Vec<u32>,
 }
 
 /// The index of a slot.
@@ -160,6 +172,10 @@ impl Program {
         &self.outcomes
     }
 
+    pub(crate) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
     /// Which rules can match; `None` where looking at all of them costs no more.
     pub(crate) fn index(&self) -> Option<&Index> {
         self.index.as_ref()
@@ -191,8 +207,10 @@ impl Program {
         let tests = self.tests.iter().map(|test| size_of::<Test>() + test.check.bytes()).sum::<usize>();
         let slots = self.slots.len() * (size_of::<Slot>() + 64);
         let outcomes = self.outcomes.iter().map(Outcome::bytes).sum::<usize>();
+        let group = |group: &Group| size_of::<Group>() + group.patterns.bytes() + size_of_val(&*group.memos);
+        let groups = self.groups.iter().map(group).sum::<usize>();
         let index = self.index.as_ref().map_or(0, Index::bytes);
-        size_of_val(&*self.rules) + size_of_val(&*self.steps) + tests + slots + outcomes + index
+        size_of_val(&*self.rules) + size_of_val(&*self.steps) + tests + slots + outcomes + groups + index
     }
 }
 
@@ -250,14 +268,17 @@ impl Check {
             | Check::HostUnder(text) => text.len() + 16,
             Check::Contains(finder) => size_of::<Finder<'static>>() + finder.needle().len() + 16,
             Check::Version(..) => size_of::<Version>() + 16,
-            Check::Matches(pattern) => pattern.bytes(),
+            Check::Matches(pattern) | Check::Among(pattern, _) => pattern.bytes(),
             _ => 0,
         }
     }
 
     /// Whether asking again costs more than remembering.
     pub(crate) fn is_dear(&self) -> bool {
-        matches!(self, Check::Matches(_) | Check::Contains(_) | Check::In(_) | Check::Against(..))
+        matches!(
+            self,
+            Check::Matches(_) | Check::Among(..) | Check::Contains(_) | Check::In(_) | Check::Against(..)
+        )
     }
 }
 

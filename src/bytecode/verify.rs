@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::index::{Index, Lead, Row, To};
-use super::program::{Check, Outcome, Owner, Program, Rule, Slot, SlotId, Step, Target, Test};
+use super::program::{Check, Group, Outcome, Owner, Program, Rule, Slot, SlotId, Step, Target, Test};
 use crate::schema::Field;
 
 /// How deep slots may be made of one another. `Limits::MAX_DEPTH` brackets, with a `%` and a `??` in each, are less.
@@ -17,6 +17,7 @@ pub(crate) struct Parts {
     pub(crate) tests: Vec<Test>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) groups: Vec<Group>,
     pub(crate) index: Option<Index>,
     pub(crate) memos: u32,
     pub(crate) cells: u32,
@@ -76,6 +77,7 @@ impl Parts {
             tests: self.tests.into(),
             slots: self.slots.into(),
             outcomes: self.outcomes.into(),
+            groups: self.groups.into(),
             index: self.index,
         })
     }
@@ -122,6 +124,20 @@ impl Parts {
                 return Err(Invalid::Memo { at });
             }
             remembered += u32::from(test.memo.is_some());
+        }
+        for (at, test) in self.tests.iter().enumerate() {
+            let Check::Among(_, group) = test.check else { continue };
+            let group = self.groups.get(group as usize).ok_or(Invalid::Dangling { what: "test", at })?;
+            // What is asked of the group has to be what is remembered for the test.
+            let remembered = test.memo.is_some_and(|memo| group.memos.contains(&memo));
+            if group.slot != test.slot || !remembered {
+                return Err(Invalid::Memo { at });
+            }
+        }
+        let beyond =
+            |group: &Group| !self.has(group.slot) || group.memos.iter().any(|memo| *memo >= remembered);
+        if let Some(at) = self.groups.iter().position(beyond) {
+            return Err(Invalid::Dangling { what: "group", at });
         }
         if remembered == self.memos { Ok(()) } else { Err(Invalid::Memo { at: self.tests.len() }) }
     }
@@ -289,6 +305,7 @@ mod tests {
             tests: vec![Test { slot: SlotId(1), check: Check::Text((*b"get").into()), memo: Some(0) }],
             slots: vec![Slot::Field(Field::Method), Slot::Lower(SlotId(0))],
             outcomes: vec![outcome(Owner::Route(0), 0), outcome(Owner::Default, 1)],
+            groups: Vec::new(),
             index: Some(Index { nodes: vec![node], rules: vec![0], ..Index::default() }),
             memos: 1,
             cells: 2,
@@ -377,7 +394,9 @@ mod tests {
         refused(
             |p| {
                 let first = index(p).nodes[0].lookups[0].clone();
-                index(p).nodes[0].lookups.insert(0, Lookup { first: 1, table: Table::Texts(Keys::default()), ..first });
+                index(p).nodes[0]
+                    .lookups
+                    .insert(0, Lookup { first: 1, table: Table::Texts(Keys::default()), ..first });
             },
             order,
         );

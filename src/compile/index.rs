@@ -32,8 +32,14 @@ pub(super) fn build(parts: &Parts, needs: &Needs) -> Option<Index> {
         return None;
     }
     let counts = vec![0; parts.tests.len()];
-    let mut builder =
-        Builder { parts, needs, counts, custom: custom(&parts.slots), spare: 8 * rules.len(), index: Index::default() };
+    let mut builder = Builder {
+        parts,
+        needs,
+        counts,
+        custom: custom(&parts.slots),
+        spare: 8 * rules.len(),
+        index: Index::default(),
+    };
     builder.node(&rules, &mut Vec::new());
     let index = builder.index;
     index.nodes.first().is_some_and(|root| !root.lookups.is_empty()).then_some(index)
@@ -135,7 +141,8 @@ impl Builder<'_> {
         for rule in rules {
             let cost = |alternative: &&[u32]| {
                 let shared = |test: &u32| u64::from(counts.get(*test as usize).copied().unwrap_or(0));
-                let kinds = alternative.iter().filter_map(|test| self.table(*test).map(|(_, kind)| kind)).max();
+                let kinds =
+                    alternative.iter().filter_map(|test| self.table(*test).map(|(_, kind)| kind)).max();
                 let custom = alternative.iter().any(|test| self.is_custom(*test));
                 (custom, alternative.iter().map(shared).sum::<u64>(), kinds)
             };
@@ -189,7 +196,7 @@ impl Builder<'_> {
             Check::Text(_) => Kind::Texts,
             Check::In(list) if list.ty() == Type::String => Kind::Texts,
             Check::In(list) => Kind::Ranges(list.ty()),
-            Check::StartsWith(_) | Check::PathUnder(_) | Check::Matches(_) => Kind::Starts,
+            Check::StartsWith(_) | Check::PathUnder(_) | Check::Matches(_) | Check::Among(..) => Kind::Starts,
             Check::EndsWith(_) | Check::HostUnder(_) => Kind::Ends,
             Check::Int(..) => Kind::Ranges(Type::Int),
             Check::Ip(_) => Kind::Ranges(Type::Ip),
@@ -214,7 +221,7 @@ impl Builder<'_> {
             Check::HostUnder(domain) => {
                 draft.texts.push((domain.strip_suffix(b".").unwrap_or(domain).into(), lead));
             }
-            Check::Matches(pattern) => {
+            Check::Matches(pattern) | Check::Among(pattern, _) => {
                 draft.texts.extend(pattern.starts().into_iter().flatten().map(|start| (start.clone(), lead)));
             }
             Check::In(list) => {
@@ -252,7 +259,11 @@ impl Builder<'_> {
         }
     }
 
-    fn affixes(&mut self, texts: &[(Box<[u8]>, Lead)], cut: impl Fn(&[u8], usize) -> Option<&[u8]>) -> Affixes {
+    fn affixes(
+        &mut self,
+        texts: &[(Box<[u8]>, Lead)],
+        cut: impl Fn(&[u8], usize) -> Option<&[u8]>,
+    ) -> Affixes {
         let lengths = lengths(texts.iter().map(|(text, _)| text.len()).collect());
         let known = |text: &[u8]| {
             lengths.get(lengths.partition_point(|length| *length <= text.len()).checked_sub(1)?).copied()

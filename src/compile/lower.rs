@@ -4,7 +4,7 @@
 //! at the rule's end they are turned round.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 use memchr::memmem::Finder;
@@ -13,10 +13,11 @@ use super::fold::fold;
 use super::index;
 use super::needs::Needs;
 use crate::bytecode::{
-    Check, Choice, Deal, Invalid, Outcome, Owner, Parts, Program, Rule, Slot, SlotId, Step, Target, Test,
+    Check, Choice, Deal, Group, Invalid, Outcome, Owner, Parts, Program, Rule, Slot, SlotId, Step, Target,
+    Test,
 };
 use crate::check::typed::{self, Condition, Expr, Predicate, Rules, Set, State};
-use crate::schema::{List, Value};
+use crate::schema::{List, Pattern, Patterns, Value};
 
 /// Why sound rules do not become a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +30,8 @@ pub(crate) enum CompileError {
 
 /// Compiles a rule set into at most `most` bytes.
 pub(crate) fn compile(rules: &Rules, most: usize) -> Result<Program, CompileError> {
-    let conditions: Vec<Cow<'_, Condition>> = rules.routes.iter().map(|route| fold(&route.condition)).collect();
+    let conditions: Vec<Cow<'_, Condition>> =
+        rules.routes.iter().map(|route| fold(&route.condition)).collect();
     let mut lowering = Lowering::default();
     lowering.parts.clusters = number(rules.clusters.len());
     let mut places = vec![0; rules.logical.len()];
@@ -80,11 +82,18 @@ struct Lowering<'t> {
 
 impl<'t> Lowering<'t> {
     fn finish(mut self, most: usize) -> Result<Program, CompileError> {
-        let Parts { tests, memos, .. } = &mut self.parts;
+        let Parts { tests, memos, groups, .. } = &mut self.parts;
+        *groups = group(tests);
         for (test, asked) in tests.iter_mut().zip(&self.asked) {
-            if *asked > 1 && test.check.is_dear() {
+            let grouped = matches!(test.check, Check::Among(..));
+            if grouped || (*asked > 1 && test.check.is_dear()) {
                 test.memo = Some(*memos);
                 *memos += 1;
+            }
+            if let (Check::Among(_, group), Some(memo)) = (&test.check, test.memo)
+                && let Some(group) = groups.get_mut(*group as usize)
+            {
+                group.memos.push(memo);
             }
         }
         if self.parts.steps.len() >= Step::FALSE as usize {
@@ -246,6 +255,34 @@ impl<'t> Lowering<'t> {
         self.parts.outcomes.push(outcome);
         number(self.parts.outcomes.len() - 1)
     }
+}
+
+/// Makes one search of all expressions on a slot, where that is sound.
+fn group(tests: &mut [Test]) -> Vec<Group> {
+    let mut slots: BTreeMap<SlotId, Vec<&mut Test>> = BTreeMap::new();
+    for test in tests {
+        if matches!(&test.check, Check::Matches(pattern) if Patterns::takes(pattern)) {
+            slots.entry(test.slot).or_default().push(test);
+        }
+    }
+    let mut groups = Vec::new();
+    for (slot, mut tests) in slots {
+        for tests in tests.chunks_mut(Patterns::MOST) {
+            let patterns: Vec<Pattern> = tests
+                .iter()
+                .filter_map(|test| match &test.check {
+                    Check::Matches(pattern) => Some(pattern.clone()),
+                    _ => None,
+                })
+                .collect();
+            let Some(together) = Patterns::new(&patterns) else { continue };
+            for (test, pattern) in tests.iter_mut().zip(patterns) {
+                test.check = Check::Among(pattern, number(groups.len()));
+            }
+            groups.push(Group { slot, patterns: together, memos: Vec::new() });
+        }
+    }
+    groups
 }
 
 /// A place as the program keeps it. More than 2³² of anything is refused by the verifier, as what saturates

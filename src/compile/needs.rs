@@ -24,7 +24,12 @@ pub(super) struct Needs {
 
 impl Needs {
     /// Adds a rule, whose steps ask `asked` in the order of its condition.
-    pub(super) fn rule(&mut self, condition: &Condition, mut asked: impl Iterator<Item = u32>, tests: &[Test]) {
+    pub(super) fn rule(
+        &mut self,
+        condition: &Condition,
+        mut asked: impl Iterator<Item = u32>,
+        tests: &[Test],
+    ) {
         for alternative in alternatives(condition, false, &mut asked, tests) {
             self.tests.extend(alternative);
             self.ends.push(self.tests.len() as u32);

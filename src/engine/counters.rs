@@ -83,11 +83,9 @@ pub(super) fn read(rules: &Rules, program: &Program, sum: impl Fn(u32) -> u64) -
     for outcome in program.outcomes() {
         let (kind, name, state) = match outcome.owner {
             Owner::Default => (StatementKind::Default, "default", State::Live),
-            Owner::Logical(at) => (
-                StatementKind::Cluster,
-                rules.logical.get(at as usize).map_or("", |l| &l.name),
-                State::Live,
-            ),
+            Owner::Logical(at) => {
+                (StatementKind::Cluster, rules.logical.get(at as usize).map_or("", |l| &l.name), State::Live)
+            }
             Owner::Route(at) => {
                 let route = rules.routes.get(at as usize);
                 let state = route.map_or(State::Live, |route| route.state);

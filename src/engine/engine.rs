@@ -101,7 +101,8 @@ impl Engine {
         let compiled = pipeline::run(rules, &schema, &limits, strict)?;
         let first = Running::new(Arc::new(RuleSet::new(compiled, schema.clone(), 1)));
         let past = Mutex::new(Past::default());
-        let shared = Shared { current: Cell::new(Arc::new(first)), schema, limits, strict, clock, chance, past };
+        let shared =
+            Shared { current: Cell::new(Arc::new(first)), schema, limits, strict, clock, chance, past };
         Ok(Engine { shared: Arc::new(shared) })
     }
 

@@ -12,6 +12,7 @@ use crate::explain::{Explanation, explain};
 use crate::schema::{Input, RequestHead, Schema};
 
 use super::engine::Moment;
+use super::reach::Reach;
 use super::seats::Seat;
 
 /// A compiled rule set with its revision: what an engine decides by at one time.
@@ -107,6 +108,12 @@ impl RuleSet {
         let logical =
             typed.logical.iter().map(|l| statement(StatementKind::Cluster, &l.name, State::Live, &l.outcome));
         routes.chain(std::iter::once(default)).chain(logical).collect()
+    }
+
+    /// Which routes an index finds by what a request has, and which are asked for every request: where a decision's
+    /// time goes. Takes time in proportion to the rules.
+    pub fn reach(&self) -> Reach {
+        Reach::of(&self.compiled.typed, &self.compiled.program)
     }
 
     /// The program, for people to read.

@@ -37,7 +37,8 @@ impl Running {
     #[inline]
     #[expect(clippy::indexing_slicing, reason = "the number of seats is a power of two")]
     pub(super) fn seat(&self) -> &Arc<Seat> {
-        self.seats[thread_number() & (self.seats.len() - 1)].get_or_init(|| Arc::new(Seat::new(self.rules.clone())))
+        self.seats[thread_number() & (self.seats.len() - 1)]
+            .get_or_init(|| Arc::new(Seat::new(self.rules.clone())))
     }
 
     /// The counts by name, and how many decisions they make.

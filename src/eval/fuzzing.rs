@@ -66,7 +66,9 @@ fn runs(program: &Program, u: &mut Unstructured<'_>) {
 /// The decision and its counts by a walk that remembers nothing from one step to the next.
 fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>) {
     let ask = |test: u32| Run::with(program, input, chance, |run| run.ask(&program.tests()[test as usize]));
-    let deal = |outcome: u32| Run::with(program, input, chance, |run| run.deal(&program.outcomes()[outcome as usize]));
+    let deal = |outcome: u32| {
+        Run::with(program, input, chance, |run| run.deal(&program.outcomes()[outcome as usize]))
+    };
     let holds = |rule: usize| {
         let start = program.rules()[rule].start;
         let end = program.rules().get(rule + 1).map_or(program.steps().len(), |next| next.start as usize);
@@ -117,7 +119,7 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>)
 
 /// What is wrong with a program, said a second time and as a list of what must hold.
 fn flaw(parts: &Parts) -> Option<&'static str> {
-    let Parts { rules, steps, tests, slots, outcomes, index: _, memos, cells, clusters } = parts;
+    let Parts { rules, steps, tests, slots, outcomes, groups: _, index: _, memos, cells, clusters } = parts;
     let is = |place: u32, len: usize| (place as usize) < len;
     let starts: Vec<usize> = rules.iter().map(|rule| rule.start as usize).chain([steps.len()]).collect();
     let rows_sound = starts[0] == 0 && starts.is_sorted() && starts.iter().all(|start| *start <= steps.len());

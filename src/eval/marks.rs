@@ -4,6 +4,7 @@
 use std::cell::Cell;
 
 use crate::bytecode::SlotId;
+use crate::schema::Matched;
 
 /// Numbers of slots and tests with what is known of them in this round.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(super) struct Marks {
     memos: Vec<u32>,
     /// Slots whose values are forgotten before the next question, because enough is kept already.
     pub(super) passing: Vec<SlotId>,
+    /// What the last search for several expressions found.
+    pub(super) matched: Matched,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

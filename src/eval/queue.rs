@@ -29,7 +29,10 @@ struct Waiting {
 enum What {
     Rules(Row),
     /// A node's look-up; those behind it wait until it is its turn.
-    Lookup { node: u32, at: u32 },
+    Lookup {
+        node: u32,
+        at: u32,
+    },
 }
 
 /// No rule: beyond all there can be.

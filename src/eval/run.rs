@@ -115,7 +115,8 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     fn rule(&mut self, at: u32) -> Option<&'p Rule> {
         let program = self.program;
         let rule = &program.rules()[at as usize];
-        let end = program.rules().get(at as usize + 1).map_or(program.steps().len(), |next| next.start as usize);
+        let end =
+            program.rules().get(at as usize + 1).map_or(program.steps().len(), |next| next.start as usize);
         let mut at = rule.start;
         if at as usize == end {
             return Some(rule);
@@ -186,6 +187,9 @@ impl<'p, 'r> Run<'p, 'r, '_> {
 
     pub(super) fn ask(&mut self, test: &'p Test) -> bool {
         self.forget_passing();
+        if let Check::Among(_, group) = test.check {
+            return self.ask_together(test, group);
+        }
         let range = self.slot(test.slot);
         if let Check::Against(order, other) = &test.check {
             let others = self.slot(*other);
@@ -199,6 +203,22 @@ impl<'p, 'r> Run<'p, 'r, '_> {
             Check::In(list) => values.iter().any(|value| list.contains(value)),
             check => values.iter().any(|value| satisfies(value, check)),
         }
+    }
+
+    /// Answers a test and all others of its group.
+    #[inline(never)]
+    fn ask_together(&mut self, test: &'p Test, group: u32) -> bool {
+        let group = &self.program.groups()[group as usize];
+        let values = self.slot(group.slot);
+        self.marks.matched.clear();
+        for value in &self.arena[values] {
+            group.patterns.find(text(value), &mut self.marks.matched);
+        }
+        for (at, memo) in group.memos.iter().enumerate() {
+            let answer = self.marks.matched.has(at);
+            self.marks.set_memo(*memo, answer);
+        }
+        test.memo.and_then(|memo| self.marks.memo(memo)).unwrap_or(false)
     }
 
     // === slots ===
@@ -251,7 +271,13 @@ impl<'p, 'r> Run<'p, 'r, '_> {
 
     /// Notes a slot that passes, of which `passing` others were there before it was filled.
     #[cold]
-    fn pass(&mut self, id: SlotId, range: Range<usize>, passing: usize, before: (usize, usize)) -> Range<usize> {
+    fn pass(
+        &mut self,
+        id: SlotId,
+        range: Range<usize>,
+        passing: usize,
+        before: (usize, usize),
+    ) -> Range<usize> {
         if range.is_empty() {
             // Nobody looks at what made nothing, and of such sides a `??` may have thousands.
             if self.marks.passing.len() > passing {

@@ -16,7 +16,7 @@ pub use field::Values;
 pub(crate) use field::{Arena, BuiltIn, Field, Input};
 pub use http::{ClientAddr, NetworkError, PeerAddr, Trusted, canonical_path};
 pub use list::{BadMember, List};
-pub(crate) use pattern::{Pattern, PatternError};
+pub(crate) use pattern::{Matched, Pattern, PatternError, Patterns};
 pub use request::RequestHead;
 pub(crate) use value::{Order, any_compares, decimal4, parse_int};
 pub use value::{Time, Type, Value, Version};
