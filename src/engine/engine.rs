@@ -118,11 +118,15 @@ impl Engine {
         Decision::of(self.shared.current.load().seat(), request.into(), moment)
     }
 
-    /// What asking all rules in their order decides, without the index; for tests that hold the two against each
-    /// other. Counts nothing.
+    /// What is decided by the index, by asking all rules in their order, and by the reference: the route's and the
+    /// cluster's place. For tests that hold them against each other; counts nothing.
     #[doc(hidden)]
-    pub fn decide_by_all_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Decision {
-        Decision::by_all(self.shared.current.load().seat(), request.into(), moment)
+    pub fn decide_three_ways_at<'r>(
+        &self,
+        request: impl Into<RequestHead<'r>>,
+        moment: Moment,
+    ) -> [(Option<u32>, u32); 3] {
+        self.shared.current.load().rules.decide_three_ways(request.into(), moment)
     }
 
     /// Says why a request would go where it goes, now. Walks the rules as they are written, at leisure; counts

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::pipeline::Compiled;
+use crate::check::reference;
 use crate::check::typed::{self, State};
 use crate::diagnostic::Diagnostics;
 use crate::eval::{Outcome, Run};
@@ -135,6 +136,16 @@ impl RuleSet {
         explain(&self.compiled.typed, &self.compiled.spans, self.revision, &input, moment.chance).0
     }
 
+    pub(super) fn decide_three_ways(&self, head: RequestHead<'_>, moment: Moment) -> [(Option<u32>, u32); 3] {
+        let input = self.input(head, moment.now);
+        let Compiled { program, typed, .. } = &self.compiled;
+        let index = Run::with(program, input, moment.chance, |run| run.decide(|_| {}));
+        let all = Run::with(program, input, moment.chance, |run| run.decide_by_all(|_| {}));
+        let told = reference::decide(typed, &input, moment.chance, &mut ());
+        let route = told.route.and_then(|route| u32::try_from(route).ok());
+        [(index.route, index.cluster), (all.route, all.cluster), (route, told.cluster)]
+    }
+
     fn input<'r>(&'r self, head: RequestHead<'r>, now: SystemTime) -> Input<'r> {
         Input { head, now, client: &self.schema.client }
     }
@@ -160,14 +171,6 @@ impl Decision {
         let Outcome { route, cluster } = Run::with(&rules.compiled.program, input, moment.chance, |run| {
             run.decide(|cell| seat.count(cell))
         });
-        Decision { seat: seat.clone(), route, cluster, moment }
-    }
-
-    pub(super) fn by_all(seat: &Arc<Seat>, head: RequestHead<'_>, moment: Moment) -> Self {
-        let rules = &seat.rules;
-        let input = rules.input(head, moment.now);
-        let Outcome { route, cluster } =
-            Run::with(&rules.compiled.program, input, moment.chance, |run| run.decide_by_all(|_| {}));
         Decision { seat: seat.clone(), route, cluster, moment }
     }
 
