@@ -168,3 +168,27 @@ fn a_report_says_what_leads_to_a_route() {
         3 routes are asked for every request: r0, r1, r2
     "#);
 }
+
+#[test]
+fn many_names_of_a_kind_are_read_together() {
+    let rules = engine((0..60).map(|i| match i % 3 {
+        0 => format!(r#"cookie(c{i}) == "x{i}""#),
+        1 => format!(r#"query(q{i}) in ["x{i}", "y"]"#),
+        _ => format!(r#"header(x-{i}) == "x{i}" && !exists(cookie(c0))"#),
+    }));
+    let mut sent = Request::get("/?q1=n&q31=&q4=%79&%7131=y").body(()).unwrap();
+    let decided = |sent: &Request<()>| same(&rules, sent, MOMENT);
+    assert_eq!(decided(&sent), Some(4));
+    *sent.uri_mut() = "/?q1=n&q31=&%7131=y".parse().unwrap();
+    assert_eq!(decided(&sent), Some(31));
+    for (name, value) in
+        [("cookie", "c30 = x30 ; c9=x; c9=\"x9\""), ("cookie", "c9=z; c33=x33"), ("x-14", "x14")]
+    {
+        sent.headers_mut().append(name, value.parse().unwrap());
+    }
+    assert_eq!(decided(&sent), Some(9));
+    sent.headers_mut().remove("cookie");
+    assert_eq!(decided(&sent), Some(14));
+    sent.headers_mut().insert("cookie", "c0=; c30=x30".parse().unwrap());
+    assert_eq!(decided(&sent), Some(30));
+}

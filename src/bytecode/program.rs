@@ -1,11 +1,14 @@
 //! The instruction set.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
 
 use memchr::memmem::Finder;
 
 use super::index::Index;
-use crate::schema::{Field, List, Order, Pattern, Patterns, Time, Value, Version};
+use crate::schema::{Field, Kind, List, Order, Pattern, Patterns, Time, Value, Version};
 use crate::split::Split;
 
 /// A verified program; see [`Parts::verify`](super::Parts::verify) for what that means.
@@ -19,6 +22,7 @@ pub(crate) struct Program {
     /// the one that its rule points at.
     pub(super) outcomes: Box<[Outcome]>,
     pub(super) groups: Box<[Group]>,
+    pub(super) shelves: Shelves,
     pub(super) index: Option<Index>,
     pub(super) memos: u32,
     pub(super) cells: u32,
@@ -120,6 +124,10 @@ pub(crate) enum Check {
     Among(Pattern, u32),
 }
 
+/// The slots of fields that are read together, by name; one shelf for each kind of which there are many.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shelves([Option<HashMap<Box<[u8]>, SlotId, RandomState>>; Kind::ALL.len()]);
+
 /// Expressions on one slot that are searched as one.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
@@ -172,6 +180,10 @@ impl Program {
         &self.outcomes
     }
 
+    pub(crate) fn shelves(&self) -> &Shelves {
+        &self.shelves
+    }
+
     pub(crate) fn groups(&self) -> &[Group] {
         &self.groups
     }
@@ -211,6 +223,37 @@ impl Program {
         let groups = self.groups.iter().map(group).sum::<usize>();
         let index = self.index.as_ref().map_or(0, Index::bytes);
         size_of_val(&*self.rules) + size_of_val(&*self.steps) + tests + slots + outcomes + groups + index
+    }
+}
+
+// === impl Shelves ===
+
+impl Shelves {
+    /// Up to so many fields of a kind are read one by one, which takes no look-up of names that nobody asks for.
+    const FEW: usize = if cfg!(any(test, fuzzing)) { 1 } else { 6 };
+
+    pub(super) fn new(slots: &[Slot]) -> Self {
+        Shelves(Kind::ALL.map(|kind| {
+            let named = slots.iter().zip(0..).filter_map(|(slot, at)| match slot {
+                Slot::Field(field) => Some((Kind::of(field)?, SlotId(at))),
+                _ => None,
+            });
+            let names: HashMap<_, _, _> = named
+                .filter(|((of, _), _)| *of == kind)
+                .map(|((_, name), slot)| (Box::from(name), slot))
+                .collect();
+            Some(names).filter(|names| names.len() > Self::FEW)
+        }))
+    }
+
+    /// The slot of a name, where fields of this kind are read together.
+    pub(crate) fn slot(&self, kind: Kind, name: &[u8]) -> Option<SlotId> {
+        self.0.get(kind as usize)?.as_ref()?.get(name).copied()
+    }
+
+    /// Whether fields of this kind are read together.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.0.get(kind as usize).is_some_and(Option::is_some)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use super::index::{Index, Lead, Row, To};
-use super::program::{Check, Group, Outcome, Owner, Program, Rule, Slot, SlotId, Step, Target, Test};
+use super::program::{
+    Check, Group, Outcome, Owner, Program, Rule, Shelves, Slot, SlotId, Step, Target, Test,
+};
 use crate::schema::Field;
 
 /// How deep slots may be made of one another. `Limits::MAX_DEPTH` brackets, with a `%` and a `??` in each, are less.
@@ -75,9 +77,10 @@ impl Parts {
             rules: self.rules.into(),
             steps: self.steps.into(),
             tests: self.tests.into(),
-            slots: self.slots.into(),
             outcomes: self.outcomes.into(),
             groups: self.groups.into(),
+            shelves: Shelves::new(&self.slots),
+            slots: self.slots.into(),
             index: self.index,
         })
     }

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::marks::Marks;
 use super::queue::{Next, Queue};
 use crate::bytecode::{self, Check, Choice, Program, Rule, Slot, SlotId, Step, Target, Test};
 use crate::schema::http::{host_under, path_under};
-use crate::schema::{Arena, Input, Value, Version, any_compares, parse_int};
+use crate::schema::{Arena, Input, Kind, Value, Version, any_compares, parse_int};
 use crate::split;
 
 /// What was decided.
@@ -31,6 +33,8 @@ pub(crate) struct Run<'p, 'r, 'm> {
     made: usize,
     /// What the arena held, and how much of it was made, before the first slot that passes.
     kept: (usize, usize),
+    /// Which kinds of fields were read together: what is not there then is not in the request.
+    taken: [bool; Kind::ALL.len()],
 }
 
 /// How many values are kept for questions to come, and how many bytes of text made from them. What is asked for
@@ -52,7 +56,16 @@ impl<'p, 'r> Run<'p, 'r, '_> {
         f: impl FnOnce(&mut Run<'p, 'r, '_>) -> T,
     ) -> T {
         Marks::lend(program.slots().len(), program.memos(), |marks| {
-            f(&mut Run { program, input, chance, marks, arena: Arena::new(), made: 0, kept: (0, 0) })
+            f(&mut Run {
+                program,
+                input,
+                chance,
+                marks,
+                arena: Arena::new(),
+                made: 0,
+                kept: (0, 0),
+                taken: [false; 3],
+            })
         })
     }
 
@@ -296,6 +309,12 @@ impl<'p, 'r> Run<'p, 'r, '_> {
         let program = self.program;
         match &program.slots()[id.0 as usize] {
             Slot::Field(field) => {
+                if let Some((kind, _)) = Kind::of(field)
+                    && program.shelves().has(kind)
+                    && let Some(range) = self.shelf(kind, id)
+                {
+                    return range;
+                }
                 let start = self.arena.len();
                 field.read(&self.input, &mut self.arena);
                 start..self.arena.len()
@@ -326,6 +345,40 @@ impl<'p, 'r> Run<'p, 'r, '_> {
                 _ => None,
             }),
         }
+    }
+
+    /// Reads all fields of a kind that the program has, and says where those of one are. `None` when too much is kept
+    /// already to keep them.
+    fn shelf(&mut self, kind: Kind, id: SlotId) -> Option<Range<usize>> {
+        if self.taken[kind as usize] {
+            return Some(0..0);
+        }
+        if self.arena.len() > KEPT_VALUES || self.made > KEPT_BYTES || !self.marks.passing.is_empty() {
+            return None;
+        }
+        self.taken[kind as usize] = true;
+        let mut found: SmallVec<[(SlotId, usize, Value<'r>); 16]> = SmallVec::new();
+        kind.each(&self.input, |name, value| {
+            if let Some(slot) = self.program.shelves().slot(kind, name) {
+                found.push((slot, found.len(), value));
+            }
+        });
+        // Those of one field stand together, in their order.
+        found.sort_unstable_by_key(|(slot, at, _)| (*slot, *at));
+        let mut wanted = 0..0;
+        let mut found = found.into_iter().peekable();
+        while let Some((slot, _, value)) = found.next() {
+            let start = self.arena.len();
+            self.arena.push(value);
+            while let Some((_, _, value)) = found.next_if(|(next, ..)| *next == slot) {
+                self.arena.push(value);
+            }
+            self.marks.set_slot(slot.0, start as u32, self.arena.len() as u32);
+            if slot == id {
+                wanted = start..self.arena.len();
+            }
+        }
+        Some(wanted)
     }
 
     fn one(&mut self, value: Option<Value<'r>>) -> Range<usize> {

@@ -166,6 +166,46 @@ impl Field {
     }
 }
 
+/// A kind of fields that have a name, of which a request has many: all of them can be read in one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Cookies,
+    Headers,
+    Query,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 3] = [Kind::Cookies, Kind::Headers, Kind::Query];
+
+    /// The kind of a field, and its name.
+    pub(crate) fn of(field: &Field) -> Option<(Kind, &[u8])> {
+        match field {
+            Field::Cookie(name) => Some((Kind::Cookies, name.text())),
+            Field::Header(name) => Some((Kind::Headers, name.as_str().as_bytes())),
+            Field::Query(name) => Some((Kind::Query, name)),
+            _ => None,
+        }
+    }
+
+    /// Tells every name and value of this kind that a request has, in order.
+    pub(crate) fn each<'r>(self, input: &Input<'r>, mut f: impl FnMut(&[u8], Value<'r>)) {
+        let head = input.head;
+        match self {
+            Kind::Cookies => {
+                http::cookie_pairs(head.headers).for_each(|(name, value)| f(name, Value::bytes(value)))
+            }
+            Kind::Headers => head
+                .headers
+                .iter()
+                .for_each(|(name, value)| f(name.as_str().as_bytes(), Value::bytes(value.as_bytes()))),
+            Kind::Query => http::query_pairs(head.uri.query().unwrap_or("").as_bytes())
+                .for_each(|(name, value)| f(&name, Value::String(value))),
+        }
+    }
+}
+
 /// The path as it was received; `CONNECT` has none.
 fn raw_path(head: RequestHead<'_>) -> Option<&[u8]> {
     Some(head.uri.path().as_bytes()).filter(|path| !path.is_empty() && head.method != Method::CONNECT)
