@@ -185,19 +185,16 @@ impl Table {
         }
     }
 
-    /// All leads, each once, for those who look at the index as a whole.
-    pub(crate) fn leads(&self) -> Vec<Lead> {
-        let mut leads: Vec<Lead> = match self {
-            Table::Texts(keys) => keys.values().copied().collect(),
-            Table::Starts(affixes) | Table::Ends(affixes) => affixes.keys.values().copied().collect(),
-            Table::Ints(spans) => spans.leads(),
-            Table::Ips(spans) => spans.leads(),
-            Table::Versions(spans) => spans.leads(),
-            Table::Times(spans) => spans.leads(),
-        };
-        leads.sort_unstable();
-        leads.dedup();
-        leads
+    /// All leads, for those who look at the index as a whole; one that several keys have comes as often.
+    pub(crate) fn leads(&self) -> Box<dyn Iterator<Item = Lead> + '_> {
+        match self {
+            Table::Texts(keys) => Box::new(keys.values().copied()),
+            Table::Starts(affixes) | Table::Ends(affixes) => Box::new(affixes.keys.values().copied()),
+            Table::Ints(spans) => Box::new(spans.leads()),
+            Table::Ips(spans) => Box::new(spans.leads()),
+            Table::Versions(spans) => Box::new(spans.leads()),
+            Table::Times(spans) => Box::new(spans.leads()),
+        }
     }
 
     /// What a value is compared by.
@@ -268,8 +265,8 @@ impl<T: Ord + Clone> Spans<T> {
         }
     }
 
-    fn leads(&self) -> Vec<Lead> {
-        self.spans.iter().map(|span| span.lead).collect()
+    fn leads(&self) -> impl Iterator<Item = Lead> {
+        self.spans.iter().map(|span| span.lead)
     }
 }
 

@@ -126,7 +126,9 @@ pub(crate) enum Check {
 
 /// The slots of fields that are read together, by name; one shelf for each kind of which there are many.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shelves([Option<HashMap<Box<[u8]>, SlotId, RandomState>>; Kind::ALL.len()]);
+pub(crate) struct Shelves([Option<Names>; Kind::ALL.len()]);
+
+type Names = HashMap<Box<[u8]>, SlotId, RandomState>;
 
 /// Expressions on one slot that are searched as one.
 #[derive(Debug, Clone)]
@@ -238,7 +240,7 @@ impl Shelves {
                 Slot::Field(field) => Some((Kind::of(field)?, SlotId(at))),
                 _ => None,
             });
-            let names: HashMap<_, _, _> = named
+            let names: Names = named
                 .filter(|((of, _), _)| *of == kind)
                 .map(|((_, name), slot)| (Box::from(name), slot))
                 .collect();

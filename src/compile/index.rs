@@ -31,12 +31,12 @@ pub(super) fn build(parts: &Parts, needs: &Needs) -> Option<Index> {
     if rules.len() < FEWEST || u32::try_from(rules.len()).is_err() {
         return None;
     }
-    let counts = vec![0; parts.tests.len()];
     let mut builder = Builder {
         parts,
         needs,
-        counts,
+        counts: vec![0; parts.tests.len()],
         custom: custom(&parts.slots),
+        flags: vec![0; rules.len()],
         spare: 8 * rules.len(),
         index: Index::default(),
     };
@@ -52,15 +52,22 @@ struct Builder<'p> {
     counts: Vec<u32>,
     /// The slots that call what the application registered.
     custom: Vec<bool>,
+    /// What is known of each rule of the node that is being made; nothing in between.
+    flags: Vec<u8>,
     /// How many more rules may be put into nodes below others.
     spare: usize,
     index: Index,
 }
 
+/// Some test leads to the rule.
+const LED: u8 = 1;
+/// One of the tests that should lead to the rule does not.
+const LOST: u8 = 2;
+
 /// What is known of a table before it is made.
 #[derive(Default)]
-struct Draft {
-    texts: Vec<(Box<[u8]>, Lead)>,
+struct Draft<'p> {
+    texts: Vec<(&'p [u8], Lead)>,
     ranges: Vec<(Value<'static>, Value<'static>, Lead)>,
     first: Option<u32>,
 }
@@ -76,7 +83,7 @@ enum Kind {
 
 // === impl Builder ===
 
-impl Builder<'_> {
+impl<'p> Builder<'p> {
     /// Adds a node for `rules`, all of which `above` is true of, and says where it is.
     fn node(&mut self, rules: &[u32], above: &mut Vec<u32>) -> u32 {
         let place = self.index.nodes.len();
@@ -90,21 +97,23 @@ impl Builder<'_> {
             table.and_then(|table| sizes.get(&table)).is_some_and(|size| *size >= WORTH)
         };
         // A rule that one of its tests cannot lead to is one of the rest.
-        let mut led: Vec<u32> = found.iter().map(|(_, rule)| *rule).collect();
-        let mut lost: Vec<u32> =
-            found.iter().filter(|(test, _)| !worth(self.table(*test))).map(|(_, rule)| *rule).collect();
-        led.sort_unstable();
-        lost.sort_unstable();
-        found.retain(|(_, rule)| lost.binary_search(rule).is_err());
-        let is_rest = |rule: &u32| led.binary_search(rule).is_err() || lost.binary_search(rule).is_ok();
-        let rest: Vec<u32> = rules.iter().copied().filter(is_rest).collect();
-        let rest = self.row(rest);
-        let mut drafts: HashMap<(SlotId, Kind), Draft> = HashMap::new();
+        for (test, rule) in &found {
+            let flag = if worth(self.table(*test)) { LED } else { LED | LOST };
+            self.flags.iter_mut().skip(*rule as usize).take(1).for_each(|flags| *flags |= flag);
+        }
+        let flags = &self.flags;
+        let is_led = |rule: u32| flags.get(rule as usize).is_some_and(|flags| *flags == LED);
+        found.retain(|(_, rule)| is_led(*rule));
+        let rest: Vec<u32> = rules.iter().copied().filter(|rule| !is_led(*rule)).collect();
+        for rule in rules {
+            self.flags.iter_mut().skip(*rule as usize).take(1).for_each(|flags| *flags = 0);
+        }
+        let rest = self.row(rest.into_iter());
+        let mut drafts: HashMap<(SlotId, Kind), Draft<'p>> = HashMap::new();
         for row in found.chunk_by(|a, b| a.0 == b.0) {
             let Some((test, first)) = row.first().copied() else { continue };
             let Some(table) = self.table(test) else { continue };
-            let rules: Vec<u32> = row.iter().map(|(_, rule)| *rule).collect();
-            let lead = self.lead(rules, test, above);
+            let lead = self.lead(row, test, above);
             let draft = drafts.entry(table).or_default();
             draft.first = Some(draft.first.map_or(first, |known| known.min(first)));
             self.add(draft, test, lead);
@@ -156,10 +165,11 @@ impl Builder<'_> {
         found
     }
 
-    /// Where a test leads that all of `rules` are found by.
-    fn lead(&mut self, rules: Vec<u32>, test: u32, above: &mut Vec<u32>) -> Lead {
-        if rules.len() >= SHARED && above.len() < DEEPEST && self.spare >= rules.len() {
+    /// Where a test leads that all rules of `row` are found by.
+    fn lead(&mut self, row: &[(u32, u32)], test: u32, above: &mut Vec<u32>) -> Lead {
+        if row.len() >= SHARED && above.len() < DEEPEST && self.spare >= row.len() {
             above.push(test);
+            let rules: Vec<u32> = row.iter().map(|(_, rule)| *rule).collect();
             let usable = |rule: &&u32| {
                 self.needs.of(**rule).any(|tests| !tests.iter().any(|test| above.contains(test)))
             };
@@ -173,10 +183,10 @@ impl Builder<'_> {
                 return Lead::pack(To::Node(node));
             }
         }
-        Lead::pack(To::Rules(self.row(rules)))
+        Lead::pack(To::Rules(self.row(row.iter().map(|(_, rule)| *rule))))
     }
 
-    fn row(&mut self, rules: Vec<u32>) -> Row {
+    fn row(&mut self, rules: impl Iterator<Item = u32>) -> Row {
         let start = self.index.rules.len() as u32;
         self.index.rules.extend(rules);
         Row { start, end: self.index.rules.len() as u32 }
@@ -208,24 +218,24 @@ impl Builder<'_> {
     }
 
     /// Adds what satisfies a test.
-    fn add(&self, draft: &mut Draft, test: u32, lead: Lead) {
+    fn add(&self, draft: &mut Draft<'p>, test: u32, lead: Lead) {
         let Some(test) = self.parts.tests.get(test as usize) else { return };
         let mut one = |value: Value<'static>| draft.ranges.push((value.clone(), value, lead));
         match &test.check {
             Check::Text(text) | Check::StartsWith(text) | Check::EndsWith(text) => {
-                draft.texts.push((text.clone(), lead));
+                draft.texts.push((text, lead));
             }
             Check::PathUnder(root) => {
-                draft.texts.push((root.strip_suffix(b"/").unwrap_or(root).into(), lead));
+                draft.texts.push((root.strip_suffix(b"/").unwrap_or(root), lead));
             }
             Check::HostUnder(domain) => {
-                draft.texts.push((domain.strip_suffix(b".").unwrap_or(domain).into(), lead));
+                draft.texts.push((domain.strip_suffix(b".").unwrap_or(domain), lead));
             }
             Check::Matches(pattern) | Check::Among(pattern, _) => {
-                draft.texts.extend(pattern.starts().into_iter().flatten().map(|start| (start.clone(), lead)));
+                draft.texts.extend(pattern.starts().into_iter().flatten().map(|start| (&**start, lead)));
             }
             Check::In(list) => {
-                draft.texts.extend(list.texts().map(|text| (text.into(), lead)));
+                draft.texts.extend(list.texts().map(|text| (text, lead)));
                 draft.ranges.extend(list.ranges().into_iter().map(|(from, to)| (from, to, lead)));
             }
             Check::Int(_, i) => one(Value::Int(*i)),
@@ -236,7 +246,7 @@ impl Builder<'_> {
         }
     }
 
-    fn finish(&mut self, kind: Kind, draft: Draft) -> Table {
+    fn finish(&mut self, kind: Kind, draft: Draft<'p>) -> Table {
         macro_rules! spans {
             ($variant:ident, $ty:ty) => {{
                 let ranges = draft.ranges.into_iter().filter_map(|range| match range {
@@ -247,7 +257,7 @@ impl Builder<'_> {
             }};
         }
         match kind {
-            Kind::Texts => Table::Texts(self.keys(draft.texts.iter().map(|(text, lead)| (&**text, *lead)))),
+            Kind::Texts => Table::Texts(self.keys(draft.texts.iter().copied())),
             Kind::Starts => Table::Starts(self.affixes(&draft.texts, |text, length| text.get(..length))),
             Kind::Ends => Table::Ends(
                 self.affixes(&draft.texts, |text, length| text.get(text.len().checked_sub(length)?..)),
@@ -259,11 +269,7 @@ impl Builder<'_> {
         }
     }
 
-    fn affixes(
-        &mut self,
-        texts: &[(Box<[u8]>, Lead)],
-        cut: impl Fn(&[u8], usize) -> Option<&[u8]>,
-    ) -> Affixes {
+    fn affixes(&mut self, texts: &[(&[u8], Lead)], cut: impl Fn(&[u8], usize) -> Option<&[u8]>) -> Affixes {
         let lengths = lengths(texts.iter().map(|(text, _)| text.len()).collect());
         let known = |text: &[u8]| {
             lengths.get(lengths.partition_point(|length| *length <= text.len()).checked_sub(1)?).copied()

@@ -30,11 +30,72 @@ impl Needs {
         mut asked: impl Iterator<Item = u32>,
         tests: &[Test],
     ) {
-        for alternative in alternatives(condition, false, &mut asked, tests) {
-            self.tests.extend(alternative);
+        self.add(condition, false, &mut asked, tests);
+        self.rules.push(self.ends.len() as u32);
+    }
+
+    /// Adds the alternatives of a condition or of its negation. Takes as many from `asked` as it has tests.
+    fn add(
+        &mut self,
+        condition: &Condition,
+        negated: bool,
+        asked: &mut impl Iterator<Item = u32>,
+        tests: &[Test],
+    ) {
+        match condition {
+            Condition::Constant(_) => {}
+            Condition::Not(inner) => self.add(inner, !negated, asked, tests),
+            Condition::Test(test) => {
+                if let Some(id) = asked.next()
+                    && test.negated == negated
+                    && tests.get(id as usize).is_some_and(is_found)
+                {
+                    self.tests.push(id);
+                    self.ends.push(self.tests.len() as u32);
+                }
+            }
+            Condition::All(parts) if !negated => {
+                parts.iter().for_each(|part| self.add(part, negated, asked, tests));
+            }
+            Condition::Any(parts) if negated => {
+                parts.iter().for_each(|part| self.add(part, negated, asked, tests));
+            }
+            Condition::All(parts) | Condition::Any(parts) => self.add_united(parts, negated, asked, tests),
+        }
+    }
+
+    /// Adds the one alternative of a row of `||`: the best of each part, together.
+    fn add_united(
+        &mut self,
+        parts: &[Condition],
+        negated: bool,
+        asked: &mut impl Iterator<Item = u32>,
+        tests: &[Test],
+    ) {
+        let (ends, start) = (self.ends.len(), self.tests.len());
+        let mut united: Vec<u32> = Vec::new();
+        let mut known = true;
+        for part in parts {
+            // Every part is walked, as each takes its share of `asked`.
+            self.add(part, negated, asked, tests);
+            let best = (ends..self.ends.len()).map(|at| self.alternative(at)).min_by_key(|tests| tests.len());
+            match best {
+                Some(best) => united.extend(best),
+                None => known = false,
+            }
+            self.ends.truncate(ends);
+            self.tests.truncate(start);
+        }
+        if known && united.len() <= MOST {
+            self.tests.extend(united);
             self.ends.push(self.tests.len() as u32);
         }
-        self.rules.push(self.ends.len() as u32);
+    }
+
+    /// The tests of one alternative of all.
+    fn alternative(&self, at: usize) -> &[u32] {
+        let end = self.ends.get(at).map_or(0, |end| *end as usize);
+        self.tests.get(before(&self.ends, at)..end).unwrap_or_default()
     }
 
     /// How many rules there are.
@@ -44,58 +105,15 @@ impl Needs {
 
     /// The alternatives of a rule, each a row of tests.
     pub(super) fn of(&self, rule: u32) -> impl Iterator<Item = &[u32]> {
-        let from = |ends: &[u32], at: usize| {
-            at.checked_sub(1).and_then(|before| ends.get(before)).map_or(0, |end| *end as usize)
-        };
         let rule = rule as usize;
-        let last = self.rules.get(rule).map_or(0, |end| *end as usize);
-        (from(&self.rules, rule)..last).map(move |at| {
-            let end = self.ends.get(at).map_or(0, |end| *end as usize);
-            self.tests.get(from(&self.ends, at)..end).unwrap_or_default()
-        })
+        let end = self.rules.get(rule).map_or(0, |end| *end as usize);
+        (before(&self.rules, rule)..end).map(|at| self.alternative(at))
     }
 }
 
-/// The alternatives of a condition or of its negation. Takes as many from `asked` as it has tests.
-fn alternatives(
-    condition: &Condition,
-    negated: bool,
-    asked: &mut impl Iterator<Item = u32>,
-    tests: &[Test],
-) -> Vec<Vec<u32>> {
-    match condition {
-        Condition::Constant(_) => Vec::new(),
-        Condition::Not(inner) => alternatives(inner, !negated, asked, tests),
-        Condition::Test(test) => match asked.next() {
-            Some(id) if test.negated == negated && tests.get(id as usize).is_some_and(is_found) => {
-                vec![vec![id]]
-            }
-            _ => Vec::new(),
-        },
-        Condition::All(parts) if !negated => all(parts, negated, asked, tests),
-        Condition::Any(parts) if negated => all(parts, negated, asked, tests),
-        Condition::All(parts) | Condition::Any(parts) => {
-            let mut united: Option<Vec<u32>> = Some(Vec::new());
-            for part in parts {
-                // Every part is walked, as each takes its share of `asked`.
-                let best = alternatives(part, negated, asked, tests).into_iter().min_by_key(Vec::len);
-                united = united.zip(best).map(|(mut united, best)| {
-                    united.extend(best);
-                    united
-                });
-            }
-            united.filter(|tests| tests.len() <= MOST).into_iter().collect()
-        }
-    }
-}
-
-fn all(
-    parts: &[Condition],
-    negated: bool,
-    asked: &mut impl Iterator<Item = u32>,
-    tests: &[Test],
-) -> Vec<Vec<u32>> {
-    parts.iter().flat_map(|part| alternatives(part, negated, asked, tests)).collect()
+/// Where the one before ends.
+fn before(ends: &[u32], at: usize) -> usize {
+    at.checked_sub(1).and_then(|before| ends.get(before)).map_or(0, |end| *end as usize)
 }
 
 /// Whether a table can lead to a test by the value that satisfies it.

@@ -1,6 +1,6 @@
 //! Which routes are found by what a request has, and which are asked for every request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::bytecode::{Index, Lead, Program, Slot, SlotId, To};
@@ -107,9 +107,9 @@ impl Walk<'_> {
             let then = if above.is_empty() { "" } else { " and then " };
             let by =
                 format!("{above}{then}the {} of {}", lookup.table.name(), slot(self.program, lookup.slot));
-            for lead in lookup.table.leads() {
-                self.lead(lead, &by);
-            }
+            // The members of a list all lead to one place.
+            let leads: BTreeSet<Lead> = lookup.table.leads().collect();
+            leads.into_iter().for_each(|lead| self.lead(lead, &by));
         }
     }
 
