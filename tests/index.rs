@@ -1,6 +1,12 @@
 //! The index leaves rules out and changes nothing.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
 
 mod common;
 
