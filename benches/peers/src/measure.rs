@@ -135,7 +135,7 @@ fn measured(run: &dyn Run, requests: &'static [Request<()>], times: usize) {
 
 // === building ===
 
-/// Builds again and again where that is quick, and takes the quickest.
+/// Builds again and again where that is quick, and takes the least.
 fn build(kind: &Kind, rules: &[Rule], settings: &Settings) -> Option<Built> {
     const ENOUGH: Duration = Duration::from_millis(10);
     let begin = Instant::now();
@@ -144,7 +144,10 @@ fn build(kind: &Kind, rules: &[Rule], settings: &Settings) -> Option<Built> {
         if begin.elapsed() > ENOUGH {
             break;
         }
-        best.ns_a_rule = build_once(kind, rules, settings)?.ns_a_rule.min(best.ns_a_rule);
+        let again = build_once(kind, rules, settings)?;
+        best.ns_a_rule = best.ns_a_rule.min(again.ns_a_rule);
+        // The very first one makes what the engine keeps for the whole process.
+        best.bytes_a_rule = best.bytes_a_rule.min(again.bytes_a_rule);
     }
     Some(best)
 }

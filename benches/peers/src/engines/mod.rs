@@ -55,6 +55,8 @@ pub(crate) enum Sort {
     ByHand,
     /// Somebody else's engine. It is given the first value of each field.
     Peer,
+    /// Has no rules but paths, so it is not counted as the best of the peers.
+    Router,
 }
 
 /// Builds from rendered rules; nothing when that takes too long.
@@ -77,7 +79,7 @@ pub(crate) const KINDS: [Kind; 9] = [
     Kind { name: "cel", sort: Sort::Peer, prepare: cel::prepare },
     Kind { name: "rhai", sort: Sort::Peer, prepare: rhai::prepare },
     Kind { name: "a-tree", sort: Sort::Peer, prepare: a_tree::prepare },
-    Kind { name: "matchit", sort: Sort::Peer, prepare: matchit::prepare },
+    Kind { name: "matchit", sort: Sort::Router, prepare: matchit::prepare },
 ];
 
 // === impl Run ===

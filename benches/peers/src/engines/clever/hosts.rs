@@ -5,7 +5,7 @@ use hashbrown::HashTable;
 use http::Request;
 
 use super::table::{Hasher, Prefixes};
-use super::{Engine, NONE, Place, rule, scan};
+use super::{Engine, NONE, Place, Text, rule, scan};
 use crate::model::{Condition, Rule};
 
 /// As many rules are compared one by one.
@@ -14,7 +14,7 @@ const FEW: usize = 4;
 const CASE: u64 = 0x2020_2020_2020_2020;
 
 pub(super) struct Few {
-    rules: Vec<(Box<[u8]>, Box<[u8]>)>,
+    rules: Vec<(Text, Text)>,
 }
 
 pub(super) struct Hosts {
@@ -24,7 +24,7 @@ pub(super) struct Hosts {
 
 struct Host {
     /// The host, and behind it the prefix of its first rule: they are read together.
-    bytes: Box<[u8]>,
+    bytes: Text,
     host: u32,
     place: Place,
     /// All rules of the host, where there are several.
@@ -103,7 +103,7 @@ impl Hosts {
     }
 
     fn find(&self, host: &[u8]) -> Option<&Host> {
-        self.table.find(self.hasher.hash(host, CASE), |entry| entry.host().eq_ignore_ascii_case(host))
+        self.table.find(self.hasher.hash(host, CASE), |entry| scan::is_same(host, entry.host()))
     }
 }
 
@@ -116,10 +116,9 @@ impl Engine for Hosts {
         let entry = self.find(sent).or_else(|| self.find(scan::without_port(sent)?));
         let path = request.uri().path().as_bytes();
         match entry {
-            None => NONE,
             Some(Host { more: Some(prefixes), .. }) => prefixes.get(path),
             Some(entry) if path.starts_with(&entry.bytes[entry.host as usize..]) => entry.place,
-            Some(_) => NONE,
+            _ => NONE,
         }
     }
 

@@ -1,15 +1,15 @@
 //! Rules on one cookie or one header: one lookup in what all of them ask for.
 
-use http::{HeaderName, Request};
+use http::{HeaderName, Request, header};
 
 use super::scan::{self, Name};
 use super::table::Strings;
-use super::{Engine, NONE, Place, rule};
+use super::{Engine, NONE, Place, Text, rule};
 use crate::model::{Condition, Rule};
 
 /// One rule: a host, and a cookie in a list.
 pub(super) struct Guarded {
-    host: Box<[u8]>,
+    host: Text,
     name: Name,
     list: Strings,
 }
@@ -43,7 +43,10 @@ impl Engine for Guarded {
         if !scan::is_host(host, &self.host) {
             return NONE;
         }
-        self.name.cookies(request.headers()).map(|value| self.list.get(value)).min().unwrap_or(NONE)
+        let mut lines = request.headers().get_all(header::COOKIE).iter();
+        let listed =
+            lines.any(|line| self.name.any_cookie(line.as_bytes(), |value| self.list.get(value) == 0));
+        if listed { 0 } else { NONE }
     }
 
     fn rule(&self, place: Place) -> Option<usize> {
@@ -76,7 +79,14 @@ impl Engine for Cookies {
     type Answer = Place;
 
     fn decide(&self, request: &Request<()>) -> Place {
-        self.name.cookies(request.headers()).map(|value| self.values.get(value)).min().unwrap_or(NONE)
+        let mut best = NONE;
+        for line in request.headers().get_all(header::COOKIE) {
+            self.name.any_cookie(line.as_bytes(), |value| {
+                best = best.min(self.values.get(value));
+                best == 0
+            });
+        }
+        best
     }
 
     fn rule(&self, place: Place) -> Option<usize> {

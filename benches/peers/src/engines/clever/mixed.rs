@@ -4,20 +4,20 @@
 use std::net::IpAddr;
 
 use aho_corasick::packed;
-use http::{HeaderName, Request};
+use http::{HeaderName, Request, header};
 use pointsman::schema::PeerAddr;
 use semver::Version;
 
 use super::paths::Patterns;
 use super::scan::{self, Name};
 use super::table::Strings;
-use super::{Engine, NONE, Place, rule};
+use super::{Engine, NONE, Place, Text, rule};
 use crate::model::{Condition, Rule};
 
 pub(super) struct Mixed {
     paths: Option<Paths>,
     networks: Networks,
-    queries: Vec<(Name, Vec<(Box<[u8]>, Place)>)>,
+    queries: Vec<(Name, Vec<(Text, Place)>)>,
     headers: Vec<(HeaderName, Header)>,
     cookies: Vec<(Name, Strings)>,
 }
@@ -30,7 +30,7 @@ struct Paths {
 
 /// What a rule asks beside its path.
 struct Rest {
-    host: Option<Box<[u8]>>,
+    host: Option<Text>,
     method: Option<&'static str>,
 }
 
@@ -121,11 +121,11 @@ impl Engine for Mixed {
         if !self.networks.is_empty() {
             best = best.min(self.networks.first(request));
         }
-        if !self.queries.is_empty() {
-            if let Some(query) = request.uri().query() {
-                for (name, values) in &self.queries {
-                    best = best.min(first_parameter(name, values, query.as_bytes()));
-                }
+        if !self.queries.is_empty()
+            && let Some(query) = request.uri().query()
+        {
+            for (name, values) in &self.queries {
+                best = best.min(first_parameter(name, values, query.as_bytes()));
             }
         }
         for (name, header) in &self.headers {
@@ -133,9 +133,14 @@ impl Engine for Mixed {
                 best = best.min(header.first(value.as_bytes()));
             }
         }
-        for (name, values) in &self.cookies {
-            for value in name.cookies(request.headers()) {
-                best = best.min(values.get(value));
+        if !self.cookies.is_empty() {
+            for line in request.headers().get_all(header::COOKIE) {
+                for (name, values) in &self.cookies {
+                    name.any_cookie(line.as_bytes(), |value| {
+                        best = best.min(values.get(value));
+                        best == 0
+                    });
+                }
             }
         }
         best
@@ -146,7 +151,7 @@ impl Engine for Mixed {
     }
 }
 
-fn first_parameter(name: &Name, values: &[(Box<[u8]>, Place)], query: &[u8]) -> Place {
+fn first_parameter(name: &Name, values: &[(Text, Place)], query: &[u8]) -> Place {
     let mut best = NONE;
     name.any_parameter(query, |sent| {
         let found = values.iter().find(|(value, _)| scan::is_decoded(sent, value));

@@ -36,6 +36,9 @@ fn boxed<E: Engine>(engine: Option<E>) -> Option<Box<dyn Run>> {
 type Place = u32;
 const NONE: Place = Place::MAX;
 
+/// What a rule compares with: bytes, as the request's are.
+type Text = Box<[u8]>;
+
 /// The answer as a number of the model.
 fn rule(place: Place) -> Option<usize> {
     (place != NONE).then_some(place as usize)

@@ -1,6 +1,6 @@
 //! Fields as bytes, found where they are.
 
-use http::{HeaderMap, Request, header};
+use http::{Request, header};
 use memchr::{memchr, memmem};
 
 /// A name that is looked for in cookies or parameters.
@@ -21,9 +21,15 @@ pub(super) fn host(request: &Request<()>) -> Option<&[u8]> {
 /// Whether what was sent is this host, which is in lower case.
 pub(super) fn is_host(sent: &[u8], host: &[u8]) -> bool {
     match sent.split_at_checked(host.len()) {
-        Some((start, rest)) => start.eq_ignore_ascii_case(host) && (rest.is_empty() || is_port(rest)),
+        Some((start, rest)) => is_same(start, host) && (rest.is_empty() || is_port(rest)),
         None => false,
     }
+}
+
+/// Mostly without a difference in case, and then quicker.
+#[inline]
+pub(super) fn is_same(sent: &[u8], host: &[u8]) -> bool {
+    sent == host || sent.eq_ignore_ascii_case(host)
 }
 
 fn is_port(rest: &[u8]) -> bool {
@@ -43,38 +49,44 @@ impl Name {
         Name { finder: memmem::Finder::new(name).into_owned() }
     }
 
-    /// All values of the cookie, on all lines.
-    pub(super) fn cookies<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
-        let lines = headers.get_all(header::COOKIE).iter().map(|line| line.as_bytes());
-        lines.flat_map(|line| self.finder.find_iter(line).filter_map(|at| self.cookie(line, at)))
+    /// Gives the values of the cookie on a line, until one will do.
+    #[inline]
+    pub(super) fn any_cookie(&self, line: &[u8], mut will_do: impl FnMut(&[u8]) -> bool) -> bool {
+        self.any_place(line, |before, after| match before.trim_ascii_end().last() {
+            None | Some(b';') => match after.trim_ascii_start().strip_prefix(b"=") {
+                Some(rest) => will_do(rest[..memchr(b';', rest).unwrap_or(rest.len())].trim_ascii()),
+                None => false,
+            },
+            Some(_) => false,
+        })
     }
 
-    /// The value of the cookie whose name may stand here.
-    fn cookie<'a>(&self, line: &'a [u8], at: usize) -> Option<&'a [u8]> {
-        if !matches!(line[..at].trim_ascii_end().last(), None | Some(b';')) {
-            return None;
-        }
-        let rest = line[at + self.finder.needle().len()..].trim_ascii_start().strip_prefix(b"=")?;
-        let value = &rest[..memchr(b';', rest).unwrap_or(rest.len())];
-        Some(value.trim_ascii())
-    }
-
-    /// Gives all values of the parameter, not decoded, until one will do.
+    /// Gives the values of the parameter, not decoded, until one will do.
+    #[inline]
     pub(super) fn any_parameter(&self, query: &[u8], mut will_do: impl FnMut(&[u8]) -> bool) -> bool {
-        let name = self.finder.needle();
-        let plainly = self.finder.find_iter(query).any(|at| {
-            if !matches!(query[..at].last(), None | Some(b'&')) {
-                return false;
+        let plainly = self.any_place(query, |before, after| match (before.last(), after.split_first()) {
+            (None | Some(b'&'), None | Some((b'&', _))) => will_do(b""),
+            (None | Some(b'&'), Some((b'=', rest))) => {
+                will_do(&rest[..memchr(b'&', rest).unwrap_or(rest.len())])
             }
-            let rest = &query[at + name.len()..];
-            match rest.first() {
-                None | Some(b'&') => will_do(b""),
-                Some(b'=') => will_do(&rest[1..memchr(b'&', rest).unwrap_or(rest.len())]),
-                Some(_) => false,
-            }
+            _ => false,
         });
         // The name may be spelled otherwise.
-        plainly || (memchr(b'%', query).is_some() && any_spelling(query, name, will_do))
+        plainly || (memchr(b'%', query).is_some() && any_spelling(query, self.finder.needle(), will_do))
+    }
+
+    /// Gives what stands before and after the name, wherever it stands.
+    #[inline]
+    fn any_place(&self, text: &[u8], mut test: impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+        let mut from = 0;
+        while let Some(found) = self.finder.find(&text[from..]) {
+            let at = from + found;
+            from = at + self.finder.needle().len();
+            if test(&text[..at], &text[from..]) {
+                return true;
+            }
+        }
+        false
     }
 }
 

@@ -1,10 +1,11 @@
 //! Hash tables from byte strings to the first rule that asks for them.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-use super::{NONE, Place};
+use super::{NONE, Place, Text};
 
 /// As many strings are compared one by one, by their hashes.
 const FEW: usize = 16;
@@ -22,16 +23,15 @@ pub(super) struct Strings {
 
 enum Entries {
     /// Hashes apart from strings, so that they are compared all at once.
-    Few([u64; FEW], Vec<(Box<[u8]>, Place)>),
-    Many(HashTable<(Box<[u8]>, Place)>),
+    Few([u32; FEW], Vec<(Text, Place)>),
+    Many(HashTable<(Text, Place)>),
 }
 
 /// Prefixes of paths, and for each the first rule that asks for it.
 pub(super) struct Prefixes {
     strings: Strings,
-    /// The lengths that there are. A bit each; the last stands for itself and all that are longer.
-    lengths: u64,
-    longest: usize,
+    /// The lengths that there are, from short to long.
+    lengths: Vec<usize>,
     /// All end with `/`, so a path has few places where one may end.
     slashed: bool,
 }
@@ -89,7 +89,7 @@ impl Strings {
     /// Of equal strings the one with the lower place stays.
     pub(super) fn new<'s>(strings: impl Iterator<Item = (&'s str, Place)>) -> Self {
         let hasher = Hasher::new();
-        let mut table: HashTable<(Box<[u8]>, Place)> = HashTable::with_capacity(strings.size_hint().0);
+        let mut table: HashTable<(Text, Place)> = HashTable::with_capacity(strings.size_hint().0);
         for (string, place) in strings {
             let bytes = string.as_bytes();
             let entry = table.entry(
@@ -107,7 +107,7 @@ impl Strings {
         let few: Vec<_> = table.into_iter().collect();
         let mut hashes = [0; FEW];
         for (hash, (key, _)) in hashes.iter_mut().zip(&few) {
-            *hash = hasher.hash(key, 0);
+            *hash = hasher.hash(key, 0) as u32;
         }
         Strings { hasher, entries: Entries::Few(hashes, few) }
     }
@@ -119,11 +119,8 @@ impl Strings {
         match &self.entries {
             Entries::Few(hashes, few) => {
                 // Without an early end, so that it becomes a few wide instructions.
-                let mut found = 0_u32;
-                for (at, each) in hashes.iter().enumerate() {
-                    found |= u32::from(*each == hash) << at;
-                }
-                if found == 0 { NONE } else { few_by_string(few, bytes) }
+                let any = hashes.iter().fold(false, |any, each| any | (*each == hash as u32));
+                if any { few_by_hash(hashes, hash as u32, few, bytes) } else { NONE }
             }
             Entries::Many(table) => {
                 table.find(hash, |(key, _)| **key == *bytes).map_or(NONE, |(_, place)| *place)
@@ -132,19 +129,19 @@ impl Strings {
     }
 }
 
-fn few_by_string(few: &[(Box<[u8]>, Place)], bytes: &[u8]) -> Place {
-    few.iter().find(|(key, _)| **key == *bytes).map_or(NONE, |(_, place)| *place)
+fn few_by_hash(hashes: &[u32], hash: u32, few: &[(Text, Place)], bytes: &[u8]) -> Place {
+    let mut same = hashes.iter().zip(few).filter(|(each, _)| **each == hash).map(|(_, entry)| entry);
+    same.find(|(key, _)| **key == *bytes).map_or(NONE, |(_, place)| *place)
 }
 
 // === impl Prefixes ===
 
 impl Prefixes {
     pub(super) fn new(prefixes: &[(&str, Place)]) -> Self {
-        let lengths = prefixes.iter().fold(0, |lengths, (prefix, _)| lengths | 1 << prefix.len().min(63));
+        let lengths: BTreeSet<usize> = prefixes.iter().map(|(prefix, _)| prefix.len()).collect();
         Prefixes {
             strings: Strings::new(prefixes.iter().copied()),
-            lengths,
-            longest: prefixes.iter().map(|(prefix, _)| prefix.len()).max().unwrap_or_default(),
+            lengths: lengths.into_iter().collect(),
             slashed: prefixes.iter().all(|(prefix, _)| prefix.ends_with('/')),
         }
     }
@@ -152,14 +149,13 @@ impl Prefixes {
     /// The first rule that asks for a prefix of the path.
     #[inline]
     pub(super) fn get(&self, path: &[u8]) -> Place {
-        let path = &path[..path.len().min(self.longest)];
-        let try_length = |best: Place, length: usize| match self.lengths >> length.min(63) & 1 {
-            0 => best,
-            _ => best.min(self.strings.get(&path[..length])),
-        };
-        match self.slashed {
-            true => memchr::memchr_iter(b'/', path).fold(NONE, |best, at| try_length(best, at + 1)),
-            false => (0..=path.len()).fold(NONE, try_length),
+        let mut best = NONE;
+        for length in &self.lengths {
+            let Some(start) = path.get(..*length) else { break };
+            if !self.slashed || start.ends_with(b"/") {
+                best = best.min(self.strings.get(start));
+            }
         }
+        best
     }
 }
