@@ -29,7 +29,7 @@ const COLOURS: [(&str, &str); 9] = [
 ];
 
 const TITLES: [(&str, &str); 2] =
-    [("W4", "N rules: host == … && path starts_with …"), ("W5", "N rules: cookie(uid) in [3]")];
+    [("W4", "N rules: host == … &amp;&amp; path starts_with …"), ("W5", "N rules: cookie(uid) in [3]")];
 
 /// A panel's range, in decades.
 struct Range {
