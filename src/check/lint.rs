@@ -83,7 +83,7 @@ pub(super) fn duplicates(ranges: &[Range]) -> Vec<Duplicate> {
 }
 
 /// What is said of a member that adds nothing.
-pub(super) fn duplicate(members: &[Member], duplicate: Duplicate) -> Option<Problem> {
+pub(super) fn duplicate(members: &[Member<'_>], duplicate: Duplicate) -> Option<Problem> {
     let (member, first) = members.get(duplicate.at).zip(members.get(duplicate.first))?;
     let (what, label) = if duplicate.within {
         ("a member lies within another", "delete it, or the wider one")

@@ -3,6 +3,7 @@
 //! A text is parsed statement by statement. After a mistake the parser goes on at the next line that starts
 //! with a statement's word, so one text gives all its mistakes at once.
 
+use std::borrow::Cow;
 use std::iter::Peekable;
 
 use pest::Parser as _;
@@ -11,7 +12,7 @@ use pest::iterators::{Pair, Pairs};
 
 use super::ast::{
     Cluster, Comment, Condition, File, Function, Item, List, Literal, Member, Outcome, Place, Relation,
-    Rule as RouteRule, Set, Spanned, State, Statement, Target, Value,
+    Rule as RouteRule, Set, Spanned, State, Statement, Target, Text, Value,
 };
 use super::expect::{Expected, no_statement, shown, unexpected};
 use super::{GATEWAY_KINDS, RESERVED, is_bare, is_starter, is_word, literal, scan};
@@ -26,7 +27,7 @@ struct Grammar;
 type Parsed<T> = Result<T, Problem>;
 
 /// Parses a whole text. What could be understood is in the file, the rest in `problems`.
-pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -> File {
+pub(crate) fn parse_file<'t>(text: &'t str, limits: &Limits, problems: &mut Problems) -> File<'t> {
     let mut file = File::default();
     if !fits(text, limits, problems) {
         file.incomplete = true;
@@ -114,11 +115,11 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
 }
 
 /// Parses a condition that stands alone.
-pub(crate) fn parse_condition(
-    text: &str,
+pub(crate) fn parse_condition<'t>(
+    text: &'t str,
     limits: &Limits,
     problems: &mut Problems,
-) -> Option<Spanned<Condition>> {
+) -> Option<Spanned<Condition<'t>>> {
     piece(text, limits, problems, Rule::lone_condition, |b, pair| {
         let span = b.span(&pair);
         let node = b.condition(pair);
@@ -127,21 +128,29 @@ pub(crate) fn parse_condition(
 }
 
 /// Parses an outcome that stands alone: what follows `=>`.
-pub(crate) fn parse_outcome(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Outcome> {
+pub(crate) fn parse_outcome<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Outcome<'t>> {
     piece(text, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
 }
 
 /// Parses the members of a list that stands alone, brackets included.
-pub(crate) fn parse_list(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Vec<Member>> {
+pub(crate) fn parse_list<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Vec<Member<'t>>> {
     piece(text, limits, problems, Rule::lone_set, |b, pair| b.members(pair))
 }
 
-fn piece<T>(
-    text: &str,
+fn piece<'t, T>(
+    text: &'t str,
     limits: &Limits,
     problems: &mut Problems,
     what: Rule,
-    build: impl FnOnce(&mut Builder<'_>, Pair<'_, Rule>) -> Parsed<T>,
+    build: impl FnOnce(&mut Builder<'t, '_>, Pair<'t, Rule>) -> Parsed<T>,
 ) -> Option<T> {
     if !fits(text, limits, problems) {
         return None;
@@ -190,13 +199,13 @@ fn too_deep(at: usize, limits: &Limits) -> Problem {
 ///
 /// pest gets the text up to `end`, the next place to go on: what it says of a mistake costs it a walk over all
 /// that it was given.
-fn statement(
-    text: &str,
+fn statement<'t>(
+    text: &'t str,
     at: usize,
     end: usize,
     limits: &Limits,
     problems: &mut Problems,
-) -> Option<(Option<Statement>, usize)> {
+) -> Option<(Option<Statement<'t>>, usize)> {
     let rest = text.get(at..end).unwrap_or("");
     let word =
         rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
@@ -364,14 +373,14 @@ fn skip_blank(text: &str, at: usize) -> usize {
     }
 }
 
-fn comment_text(comment: &str) -> String {
-    comment.strip_prefix('#').unwrap_or(comment).trim_end().to_owned()
+fn comment_text(comment: &str) -> &str {
+    comment.strip_prefix('#').unwrap_or(comment).trim_end()
 }
 
 /// The comments of a gap between statements, and whether a blank line stands before what follows it. Blank
 /// lines at the start of a text do not count.
-fn comments_above(gap: &str, first: bool) -> (Vec<Comment>, bool) {
-    let mut comments: Vec<Comment> = Vec::new();
+fn comments_above(gap: &str, first: bool) -> (Vec<Comment<'_>>, bool) {
+    let mut comments: Vec<Comment<'_>> = Vec::new();
     let mut blank = false;
     // The first piece is the end of the line before, the last the start of the statement's own.
     let lines: Vec<&str> = gap.split('\n').collect();
@@ -380,7 +389,7 @@ fn comments_above(gap: &str, first: bool) -> (Vec<Comment>, bool) {
         let line = line.trim();
         if let Some(text) = line.strip_prefix('#') {
             let blank_before = blank && !(first && comments.is_empty());
-            comments.push(Comment { text: text.trim_end().to_owned(), blank_before });
+            comments.push(Comment { text: text.trim_end(), blank_before });
             blank = false;
         } else if i >= inner && i + 1 < lines.len() && line.is_empty() {
             blank = true;
@@ -391,40 +400,40 @@ fn comments_above(gap: &str, first: bool) -> (Vec<Comment>, bool) {
 }
 
 /// The comment between the end of a statement and the end of its line, and where it ends.
-fn comment_beside(text: &str, end: usize) -> (Option<String>, usize) {
+fn comment_beside(text: &str, end: usize) -> (Option<&str>, usize) {
     let rest = text.get(end..).unwrap_or("");
     let line = rest.split('\n').next().unwrap_or("");
     match line.trim_start_matches([' ', '\t', '\r']).strip_prefix('#') {
-        Some(comment) => (Some(comment.trim_end().to_owned()), end + line.len()),
+        Some(comment) => (Some(comment.trim_end()), end + line.len()),
         None => (None, end),
     }
 }
 
 // === tree ===
 
-struct Builder<'t> {
+struct Builder<'t, 'p> {
     text: &'t str,
     /// Where pest's input starts in the text.
     offset: usize,
-    limits: &'t Limits,
-    problems: &'t mut Problems,
+    limits: &'p Limits,
+    problems: &'p mut Problems,
 }
 
 /// An operand or a whole expression before it is known whether it is a condition.
-enum Node {
-    Condition(Condition),
-    Value(Value),
-    Set(Set),
+enum Node<'t> {
+    Condition(Condition<'t>),
+    Value(Value<'t>),
+    Set(Set<'t>),
 }
 
-type Row<'i> = Peekable<Pairs<'i, Rule>>;
+type Row<'t> = Peekable<Pairs<'t, Rule>>;
 
-impl Builder<'_> {
+impl<'t> Builder<'t, '_> {
     fn span(&self, pair: &Pair<'_, Rule>) -> Span {
         Span::new(self.offset + pair.as_span().start(), self.offset + end_of(pair))
     }
 
-    fn statement(&mut self, pair: Pair<'_, Rule>) -> Parsed<Statement> {
+    fn statement(&mut self, pair: Pair<'t, Rule>) -> Parsed<Statement<'t>> {
         let what = pair.as_rule();
         let whole = self.span(&pair);
         let (mut state, mut name, mut condition, mut outcome, mut members) =
@@ -462,7 +471,7 @@ impl Builder<'_> {
         })
     }
 
-    fn name(&mut self, pair: Pair<'_, Rule>) -> Parsed<Spanned<String>> {
+    fn name(&mut self, pair: Pair<'t, Rule>) -> Parsed<Text<'t>> {
         let span = self.span(&pair);
         let Some(inner) = pair.into_inner().next() else {
             return Err(Problem::new(Code::Syntax, span, "a name is missing"));
@@ -484,17 +493,17 @@ impl Builder<'_> {
             return Err(Problem::new(Code::Syntax, span, format!("`{name}` is a reserved word"))
                 .label(format!("as a name it needs quotes: `\"{name}\"`")));
         }
-        Ok(Spanned::new(name.to_owned(), span))
+        Ok(Spanned::new(Cow::Borrowed(name), span))
     }
 
-    fn outcome(&mut self, pair: Pair<'_, Rule>) -> Parsed<Outcome> {
+    fn outcome(&mut self, pair: Pair<'t, Rule>) -> Parsed<Outcome<'t>> {
         let place = Place(self.span(&pair));
-        let mut outcome = Outcome { targets: Vec::new(), key: None, salt: None, place };
+        let (mut targets, mut key, mut salt) = (Vec::new(), None, None);
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::target => {
                     let span = self.span(&part);
-                    let mut target: Option<Target> = None;
+                    let mut target: Option<Target<'_>> = None;
                     for part in part.into_inner() {
                         match (part.as_rule(), &mut target) {
                             (Rule::weight, Some(target)) => {
@@ -505,32 +514,35 @@ impl Builder<'_> {
                             _ => target = Some(Target { cluster: self.name(part)?, weight: None }),
                         }
                     }
-                    outcome.targets.push(
+                    targets.push(
                         target.ok_or_else(|| Problem::new(Code::Syntax, span, "a cluster is missing"))?,
                     );
                 }
                 Rule::value => {
                     let span = self.span(&part);
                     let node = self.expression(&mut part.into_inner().peekable())?;
-                    outcome.key = Some(self.as_value(node, span)?);
+                    key = Some(Box::new(self.as_value(node, span)?));
                 }
                 Rule::salt => {
                     let span = self.span(&part);
                     for token in part.into_inner() {
-                        if let Literal::String(salt) = self.literal(&token)? {
-                            outcome.salt = Some(Spanned::new(salt, span));
+                        if let Literal::String(text) = self.literal(&token)? {
+                            salt = Some(Spanned::new(text, span));
                         }
                     }
                 }
                 _ => {}
             }
         }
-        Ok(outcome)
+        let mut targets = targets.into_iter();
+        let first =
+            targets.next().ok_or_else(|| Problem::new(Code::Syntax, place.0, "a cluster is missing"))?;
+        Ok(Outcome { first, others: targets.collect(), key, salt, place })
     }
 
-    fn members(&mut self, pair: Pair<'_, Rule>) -> Parsed<Vec<Member>> {
+    fn members(&mut self, pair: Pair<'t, Rule>) -> Parsed<Vec<Member<'t>>> {
         let span = self.span(&pair);
-        let mut members: Vec<Member> = Vec::new();
+        let mut members: Vec<Member<'t>> = Vec::new();
         let mut range = false;
         for part in pair.into_inner() {
             let at = self.span(&part);
@@ -570,12 +582,12 @@ impl Builder<'_> {
         Ok(members)
     }
 
-    fn literal(&mut self, pair: &Pair<'_, Rule>) -> Parsed<Literal> {
+    fn literal(&mut self, pair: &Pair<'t, Rule>) -> Parsed<Literal<'t>> {
         let span = self.span(pair);
         let token = pair.as_str();
         match pair.as_rule() {
             Rule::string => literal::string(token, span).map(Literal::String),
-            Rule::raw => Ok(Literal::String(literal::raw(token))),
+            Rule::raw => Ok(Literal::String(Cow::Borrowed(literal::raw(token)))),
             Rule::boolean => Ok(Literal::Bool(token == "true")),
             _ => literal::number(token, span),
         }
@@ -583,16 +595,16 @@ impl Builder<'_> {
 
     // === expressions, from loosest to tightest ===
 
-    fn condition(&mut self, pair: Pair<'_, Rule>) -> Parsed<(Node, Span)> {
+    fn condition(&mut self, pair: Pair<'t, Rule>) -> Parsed<(Node<'t>, Span)> {
         self.expression(&mut pair.into_inner().peekable())
     }
 
-    fn expect_end(&mut self, node: Parsed<(Node, Span)>, span: Span) -> Parsed<Spanned<Condition>> {
+    fn expect_end(&mut self, node: Parsed<(Node<'t>, Span)>, span: Span) -> Parsed<Spanned<Condition<'t>>> {
         let node = node?;
         self.as_condition(node, span)
     }
 
-    fn expression(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn expression(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         self.joined(row, Rule::or, Condition::Or, |b, row| {
             b.joined(row, Rule::and, Condition::And, Builder::negation)
         })
@@ -601,11 +613,11 @@ impl Builder<'_> {
     /// A row of conditions joined by one operator.
     fn joined(
         &mut self,
-        row: &mut Row<'_>,
+        row: &mut Row<'t>,
         operator: Rule,
-        join: fn(Vec<Spanned<Condition>>) -> Condition,
-        mut part: impl FnMut(&mut Self, &mut Row<'_>) -> Parsed<(Node, Span)>,
-    ) -> Parsed<(Node, Span)> {
+        join: fn(Vec<Spanned<Condition<'t>>>) -> Condition<'t>,
+        mut part: impl FnMut(&mut Self, &mut Row<'t>) -> Parsed<(Node<'t>, Span)>,
+    ) -> Parsed<(Node<'t>, Span)> {
         let first = part(self, row)?;
         if row.peek().is_none_or(|pair| pair.as_rule() != operator) {
             return Ok(first);
@@ -629,7 +641,7 @@ impl Builder<'_> {
         }
     }
 
-    fn negation(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn negation(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let mut nots: Vec<Span> = Vec::new();
         while let Some(not) = row.next_if(|pair| pair.as_rule() == Rule::not) {
             nots.push(self.span(&not));
@@ -646,7 +658,7 @@ impl Builder<'_> {
         Ok((Node::Condition(condition.node), condition.span))
     }
 
-    fn comparison(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn comparison(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let is_comparison = |what| matches!(what, Rule::relation | Rule::in_ | Rule::not_in);
         let (left, left_span) = self.remainder(row)?;
         let Some(operator) = row.next_if(|pair| is_comparison(pair.as_rule())) else {
@@ -677,7 +689,7 @@ impl Builder<'_> {
         Ok((Node::Condition(condition), span))
     }
 
-    fn remainder(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn remainder(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let (mut node, mut span) = self.coalesce(row)?;
         while let Some(operator) = row.next_if(|pair| pair.as_rule() == Rule::modulo) {
             if let Node::Value(Value::Modulo(..)) = node {
@@ -696,7 +708,7 @@ impl Builder<'_> {
         Ok((node, span))
     }
 
-    fn coalesce(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn coalesce(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let (first, mut span) = self.operand(row)?;
         if row.peek().is_none_or(|pair| pair.as_rule() != Rule::coalesce) {
             return Ok((first, span));
@@ -717,7 +729,7 @@ impl Builder<'_> {
         }
     }
 
-    fn operand(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn operand(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let Some(pair) = row.next() else {
             let at = Span::new(self.text.len(), self.text.len());
             return Err(Problem::new(Code::Syntax, at, "an operand is missing"));
@@ -743,30 +755,28 @@ impl Builder<'_> {
             Rule::bare => match pair.as_str() {
                 "true" => Node::Value(Value::Literal(Literal::Bool(true))),
                 "false" => Node::Value(Value::Literal(Literal::Bool(false))),
-                word => {
-                    Node::Value(Value::Field { name: Spanned::new(word.to_owned(), span), argument: None })
-                }
+                word => Node::Value(Value::Field { name: Spanned::new(word, span), argument: None }),
             },
             _ => Node::Value(Value::Literal(self.literal(&pair)?)),
         };
         Ok((node, span))
     }
 
-    fn call(&mut self, pair: Pair<'_, Rule>) -> Parsed<Value> {
+    fn call(&mut self, pair: Pair<'t, Rule>) -> Parsed<Value<'t>> {
         let whole = self.span(&pair);
         let mut inner = pair.into_inner().peekable();
         let Some(name) = inner.next() else {
             return Err(Problem::new(Code::Syntax, whole, "a name is missing"));
         };
-        let name = Spanned::new(name.as_str().to_owned(), self.span(&name));
-        let function = Function::named(&name.node);
+        let name = Spanned::new(name.as_str(), self.span(&name));
+        let function = Function::named(name.node);
         inner.next_if(|pair| pair.as_rule() == Rule::open);
-        let mut arguments: Vec<(Node, Span)> = Vec::new();
+        let mut arguments: Vec<(Node<'t>, Span)> = Vec::new();
         while inner.peek().is_some_and(|pair| !matches!(pair.as_rule(), Rule::close)) {
             match inner.next_if(|pair| pair.as_rule() == Rule::argument) {
                 Some(argument) if function.is_none() || !RESERVED.contains(&argument.as_str()) => {
                     let span = self.span(&argument);
-                    let name = Spanned::new(argument.as_str().to_owned(), span);
+                    let name = Spanned::new(argument.as_str(), span);
                     arguments.push((Node::Value(Value::Field { name, argument: None }), span));
                 }
                 Some(argument) => {
@@ -796,7 +806,7 @@ impl Builder<'_> {
             return Ok(Value::Call { function: Spanned::new(function, name.span), arguments });
         }
         let text = |node| match node {
-            Node::Value(Value::Field { name, argument: None }) => Some(name.node),
+            Node::Value(Value::Field { name, argument: None }) => Some(Cow::Borrowed(name.node)),
             Node::Value(Value::Literal(Literal::String(text))) => Some(text),
             _ => None,
         };
@@ -819,15 +829,15 @@ impl Builder<'_> {
         }
     }
 
-    fn not_a_field_name(&self, name: &Spanned<String>, span: Span) -> Problem {
+    fn not_a_field_name(&self, name: &Spanned<&str>, span: Span) -> Problem {
         let functions = Function::ALL.iter().map(|(name, _)| *name);
-        let near = crate::diagnostic::nearest(&name.node, functions);
+        let near = crate::diagnostic::nearest(name.node, functions);
         match near {
             Some(near) => {
                 Problem::new(Code::UnknownField, name.span, format!("unknown function `{}`", name.node))
                     .did_you_mean(Some(near))
             }
-            None if RESERVED.contains(&name.node.as_str()) => {
+            None if RESERVED.contains(&name.node) => {
                 Problem::new(Code::Syntax, name.span, format!("`{}` stands between its operands", name.node))
                     .label(format!("as in `path {} \"/api\"`", name.node))
             }
@@ -838,7 +848,7 @@ impl Builder<'_> {
                     format!("`{}` is no function, and a field takes one name", name.node),
                 )
                 .label("functions are `lower`, `len`, `int`, `version`, `exists` and `percent`");
-                match name.node.as_str() {
+                match name.node {
                     "has" | "defined" | "is_set" | "present" => {
                         problem.help("whether there is a value asks `exists(…)`")
                     }
@@ -853,7 +863,7 @@ impl Builder<'_> {
 
     // === what a node must be ===
 
-    fn as_condition(&mut self, (node, _): (Node, Span), span: Span) -> Parsed<Spanned<Condition>> {
+    fn as_condition(&mut self, (node, _): (Node<'t>, Span), span: Span) -> Parsed<Spanned<Condition<'t>>> {
         match node {
             Node::Condition(condition) => Ok(Spanned::new(condition, span)),
             Node::Value(value) => Ok(Spanned::new(Condition::Value(value), span)),
@@ -861,7 +871,7 @@ impl Builder<'_> {
         }
     }
 
-    fn as_value(&mut self, (node, _): (Node, Span), span: Span) -> Parsed<Spanned<Value>> {
+    fn as_value(&mut self, (node, _): (Node<'t>, Span), span: Span) -> Parsed<Spanned<Value<'t>>> {
         match node {
             Node::Value(value) => Ok(Spanned::new(value, span)),
             Node::Condition(_) => Err(Problem::new(
@@ -874,10 +884,10 @@ impl Builder<'_> {
         }
     }
 
-    fn as_set(&mut self, node: Node, span: Span) -> Parsed<Set> {
+    fn as_set(&mut self, node: Node<'t>, span: Span) -> Parsed<Set<'t>> {
         match node {
             Node::Set(set) => Ok(set),
-            Node::Value(Value::Field { name, argument: None }) => Ok(Set::Named(name.node)),
+            Node::Value(Value::Field { name, argument: None }) => Ok(Set::Named(Cow::Borrowed(name.node))),
             // A list's name may need quotes; whether it is one is for the check to know.
             Node::Value(Value::Literal(Literal::String(name))) => Ok(Set::Named(name)),
             Node::Value(Value::Literal(literal)) if !matches!(literal, Literal::Bool(_)) => {
@@ -931,7 +941,7 @@ mod tests {
     use super::*;
     use crate::diagnostic::{Diagnostics, Source};
 
-    fn read(text: &str) -> Result<File, String> {
+    fn read(text: &str) -> Result<File<'_>, String> {
         let mut problems = Problems::new(100);
         let file = parse_file(text, &Limits::default(), &mut problems);
         if problems.has_errors() {
