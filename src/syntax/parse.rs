@@ -15,7 +15,8 @@ use super::ast::{
     Rule as RouteRule, Set, Spanned, State, Statement, Target, Text, Value,
 };
 use super::expect::{Expected, no_statement, shown, unexpected};
-use super::{GATEWAY_KINDS, RESERVED, is_bare, is_starter, is_word, literal, scan};
+use super::scan::{self, Scan, skip_blank};
+use super::{GATEWAY_KINDS, is_bare, is_reserved, is_starter, is_word, literal, quick};
 use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::limits::Limits;
 
@@ -28,15 +29,23 @@ type Parsed<T> = Result<T, Problem>;
 
 /// Parses a whole text. What could be understood is in the file, the rest in `problems`.
 pub(crate) fn parse_file<'t>(text: &'t str, limits: &Limits, problems: &mut Problems) -> File<'t> {
+    file(text, limits, problems, quick::statement)
+}
+
+/// As [`parse_file`]; what `quick` cannot read, the grammar does.
+pub(super) fn file<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+    mut quick: impl FnMut(&'t str, usize, &Limits) -> Option<(Statement<'t>, usize)>,
+) -> File<'t> {
     let mut file = File::default();
     if !fits(text, limits, problems) {
         file.incomplete = true;
         return file;
     }
-    let scan = scan::scan(text, limits.effective_depth());
-    for &at in &scan.too_deep {
-        problems.push(too_deep(at, limits));
-    }
+    // Only needed when something cannot be read quickly, and made before anything is said.
+    let mut known: Option<Scan> = None;
     let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut gap_start = at;
     loop {
@@ -46,6 +55,7 @@ pub(crate) fn parse_file<'t>(text: &'t str, limits: &Limits, problems: &mut Prob
             break;
         }
         if file.items.len() >= limits.statements {
+            known.get_or_insert_with(|| look(text, limits, problems));
             problems.push(
                 Problem::new(
                     Code::TooLarge,
@@ -57,56 +67,53 @@ pub(crate) fn parse_file<'t>(text: &'t str, limits: &Limits, problems: &mut Prob
             file.incomplete = true;
             return file;
         }
-        let next = scan.anchors.get(scan.anchors.partition_point(|&anchor| anchor <= at)).copied();
-        // A text that nests too deep must not reach the parser, which recurses.
-        let stretch_end = next.unwrap_or(text.len());
-        let deep = scan
-            .too_deep
-            .get(scan.too_deep.partition_point(|&deep| deep < at))
-            .is_some_and(|&d| d < stretch_end);
-        let parsed = if deep { None } else { statement(text, at, stretch_end, limits, problems) };
+        let deep = known.as_ref().is_some_and(|scan| scan.is_deep(at));
+        let parsed = match if deep { None } else { quick(text, at, limits) } {
+            Some((statement, end)) => Ok((Some(statement), end)),
+            None => {
+                let scan = known.get_or_insert_with(|| look(text, limits, problems));
+                let next = scan.next(at);
+                // A text that nests too deep must not reach the parser, which recurses.
+                let whole = !scan.is_deep(at);
+                whole
+                    .then(|| statement(text, at, next.unwrap_or(text.len()), limits, problems))
+                    .flatten()
+                    .ok_or(next)
+            }
+        };
         match parsed {
-            Some((node, end)) => {
+            Ok((Some(node), end)) => {
                 let gap = text.get(gap_start..at).unwrap_or("");
                 let (mut above, mut blank_before) =
                     comments_above(gap, gap_start == 0 || file.items.is_empty());
-                if let Some(node) = node {
-                    let span = Span::new(at, end);
-                    for inside in scan::comments(span.of(text)) {
-                        above.push(Comment {
-                            text: comment_text(inside.of(span.of(text))),
-                            // It is printed above the statement and stays with it: the blank line goes first.
-                            blank_before: std::mem::take(&mut blank_before),
-                        });
-                    }
-                    let (beside, after) = comment_beside(text, end);
-                    file.items.push(Item {
-                        statement: Spanned::new(node, span),
-                        above,
-                        blank_before,
-                        beside,
+                let span = Span::new(at, end);
+                for inside in scan::comments(span.of(text)) {
+                    above.push(Comment {
+                        text: comment_text(inside.of(span.of(text))),
+                        // It is printed above the statement and stays with it: the blank line goes first.
+                        blank_before: std::mem::take(&mut blank_before),
                     });
-                    at = after;
-                } else {
-                    file.broken.extend(defined_name(rest));
-                    at = end;
                 }
+                let (beside, after) = comment_beside(text, end);
+                file.items.push(Item { statement: Spanned::new(node, span), above, blank_before, beside });
+                at = after;
                 gap_start = at;
             }
-            None => {
+            Ok((None, end)) => {
+                file.broken.extend(defined_name(rest));
+                at = end;
+                gap_start = at;
+            }
+            Err(next) => {
                 file.broken.extend(defined_name(rest));
                 // What is passed over may have had the default in it.
-                let passed = text.get(at..stretch_end).unwrap_or("");
+                let passed = text.get(at..next.unwrap_or(text.len())).unwrap_or("");
                 if memchr::memmem::find(passed.as_bytes(), b"default").is_some() {
                     file.broken.push("default".to_owned());
                 }
-                match next {
-                    Some(next) => {
-                        at = next;
-                        gap_start = at;
-                    }
-                    None => return file,
-                }
+                let Some(next) = next else { return file };
+                at = next;
+                gap_start = at;
             }
         }
     }
@@ -114,8 +121,43 @@ pub(crate) fn parse_file<'t>(text: &'t str, limits: &Limits, problems: &mut Prob
     file
 }
 
+/// Scans the text, and says where it nests too deep.
+fn look(text: &str, limits: &Limits, problems: &mut Problems) -> Scan {
+    let scan = scan::scan(text, limits.effective_depth());
+    for &at in &scan.too_deep {
+        problems.push(too_deep(at, limits));
+    }
+    scan
+}
+
 /// Parses a condition that stands alone.
 pub(crate) fn parse_condition<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Spanned<Condition<'t>>> {
+    quick::condition(text, limits).or_else(|| slow_condition(text, limits, problems))
+}
+
+/// Parses an outcome that stands alone: what follows `=>`.
+pub(crate) fn parse_outcome<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Outcome<'t>> {
+    quick::outcome(text, limits).or_else(|| slow_outcome(text, limits, problems))
+}
+
+/// Parses the members of a list that stands alone, brackets included.
+pub(crate) fn parse_list<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Vec<Member<'t>>> {
+    quick::members(text, limits).or_else(|| slow_list(text, limits, problems))
+}
+
+pub(super) fn slow_condition<'t>(
     text: &'t str,
     limits: &Limits,
     problems: &mut Problems,
@@ -127,8 +169,7 @@ pub(crate) fn parse_condition<'t>(
     })
 }
 
-/// Parses an outcome that stands alone: what follows `=>`.
-pub(crate) fn parse_outcome<'t>(
+pub(super) fn slow_outcome<'t>(
     text: &'t str,
     limits: &Limits,
     problems: &mut Problems,
@@ -136,8 +177,7 @@ pub(crate) fn parse_outcome<'t>(
     piece(text, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
 }
 
-/// Parses the members of a list that stands alone, brackets included.
-pub(crate) fn parse_list<'t>(
+pub(super) fn slow_list<'t>(
     text: &'t str,
     limits: &Limits,
     problems: &mut Problems,
@@ -355,23 +395,6 @@ fn expected(tried: Rule) -> Option<Expected> {
 }
 
 // === comments ===
-
-/// The first byte at or after `at` that is neither white space nor comment.
-fn skip_blank(text: &str, at: usize) -> usize {
-    let mut at = at;
-    loop {
-        let rest = text.get(at..).unwrap_or("");
-        let blank = rest.bytes().take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')).count();
-        at += blank;
-        match rest.as_bytes().get(blank) {
-            Some(b'#') => {
-                let rest = rest.get(blank..).unwrap_or("");
-                at += memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
-            }
-            _ => return at,
-        }
-    }
-}
 
 fn comment_text(comment: &str) -> &str {
     comment.strip_prefix('#').unwrap_or(comment).trim_end()
@@ -774,7 +797,7 @@ impl<'t> Builder<'t, '_> {
         let mut arguments: Vec<(Node<'t>, Span)> = Vec::new();
         while inner.peek().is_some_and(|pair| !matches!(pair.as_rule(), Rule::close)) {
             match inner.next_if(|pair| pair.as_rule() == Rule::argument) {
-                Some(argument) if function.is_none() || !RESERVED.contains(&argument.as_str()) => {
+                Some(argument) if function.is_none() || !is_reserved(argument.as_str()) => {
                     let span = self.span(&argument);
                     let name = Spanned::new(argument.as_str(), span);
                     arguments.push((Node::Value(Value::Field { name, argument: None }), span));
@@ -837,7 +860,7 @@ impl<'t> Builder<'t, '_> {
                 Problem::new(Code::UnknownField, name.span, format!("unknown function `{}`", name.node))
                     .did_you_mean(Some(near))
             }
-            None if RESERVED.contains(&name.node) => {
+            None if is_reserved(name.node) => {
                 Problem::new(Code::Syntax, name.span, format!("`{}` stands between its operands", name.node))
                     .label(format!("as in `path {} \"/api\"`", name.node))
             }
