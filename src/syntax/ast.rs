@@ -49,7 +49,6 @@ pub(crate) struct Comment<'t> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "most statements are rules, the largest")]
 pub(crate) enum Statement<'t> {
     List(List<'t>),
     Cluster(Cluster<'t>),
@@ -97,10 +96,15 @@ pub enum State {
 pub(crate) struct Outcome<'t> {
     pub(crate) first: Target<'t>,
     pub(crate) others: Vec<Target<'t>>,
-    pub(crate) key: Option<Box<Spanned<Value<'t>>>>,
+    pub(crate) by: Option<Box<By<'t>>>,
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct By<'t> {
+    pub(crate) key: Spanned<Value<'t>>,
     /// In place of the statement's name.
     pub(crate) salt: Option<Text<'t>>,
-    pub(crate) place: Place,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,23 +114,32 @@ pub(crate) struct Target<'t> {
     pub(crate) weight: Option<Spanned<u64>>,
 }
 
+/// What is large stands in a box: a tree is made by moving its nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Condition<'t> {
     Or(Vec<Spanned<Condition<'t>>>),
     And(Vec<Spanned<Condition<'t>>>),
     Not(Box<Spanned<Condition<'t>>>),
     /// A value that stands alone: `true`, `is_staff`, `exists(…)`.
-    Value(Value<'t>),
-    Compare {
-        left: Spanned<Value<'t>>,
-        relation: Spanned<Relation>,
-        right: Spanned<Value<'t>>,
-    },
-    In {
-        left: Spanned<Value<'t>>,
-        negated: bool,
-        set: Spanned<Set<'t>>,
-    },
+    Value(Box<Value<'t>>),
+    Compare(Box<Compare<'t>>),
+    In(Box<In<'t>>),
+}
+
+/// `LEFT RELATION RIGHT`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Compare<'t> {
+    pub(crate) left: Spanned<Value<'t>>,
+    pub(crate) relation: Spanned<Relation>,
+    pub(crate) right: Spanned<Value<'t>>,
+}
+
+/// `LEFT in SET` or `LEFT not in SET`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct In<'t> {
+    pub(crate) left: Spanned<Value<'t>>,
+    pub(crate) negated: bool,
+    pub(crate) set: Spanned<Set<'t>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

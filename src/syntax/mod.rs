@@ -58,6 +58,18 @@ pub(crate) fn is_word(name: &str) -> bool {
 }
 
 /// Whether a name can go on with this byte.
+#[expect(clippy::indexing_slicing, reason = "there is a place for every byte")]
 pub(crate) fn is_letter(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+    LETTERS[byte as usize]
 }
+
+#[expect(clippy::indexing_slicing, reason = "there is a place for every byte")]
+const LETTERS: [bool; 256] = {
+    let mut letters = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        letters[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        byte += 1;
+    }
+    letters
+};

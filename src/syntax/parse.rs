@@ -11,8 +11,8 @@ use pest::error::{ErrorVariant, InputLocation};
 use pest::iterators::{Pair, Pairs};
 
 use super::ast::{
-    Cluster, Comment, Condition, File, Function, Item, List, Literal, Member, Outcome, Place, Relation,
-    Rule as RouteRule, Set, Spanned, State, Statement, Target, Text, Value,
+    By, Cluster, Comment, Compare, Condition, File, Function, In, Item, List, Literal, Member, Outcome,
+    Place, Relation, Rule as RouteRule, Set, Spanned, State, Statement, Target, Text, Value,
 };
 use super::expect::{Expected, no_statement, shown, unexpected};
 use super::scan::{self, Scan, skip_blank};
@@ -44,6 +44,8 @@ pub(super) fn file<'t>(
         file.incomplete = true;
         return file;
     }
+    // About what a simple rule takes: to grow would be to move them all.
+    file.items.reserve(limits.statements.min(text.len() / 64));
     // Only needed when something cannot be read quickly, and made before anything is said.
     let mut known: Option<Scan> = None;
     let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
@@ -404,17 +406,21 @@ fn comment_text(comment: &str) -> &str {
 /// lines at the start of a text do not count.
 fn comments_above(gap: &str, first: bool) -> (Vec<Comment<'_>>, bool) {
     let mut comments: Vec<Comment<'_>> = Vec::new();
+    if gap == "\n" {
+        // As it is nearly everywhere.
+        return (comments, false);
+    }
     let mut blank = false;
     // The first piece is the end of the line before, the last the start of the statement's own.
-    let lines: Vec<&str> = gap.split('\n').collect();
     let inner = if first { 0 } else { 1 };
-    for (i, line) in lines.iter().enumerate() {
+    let mut lines = gap.split('\n').enumerate().peekable();
+    while let Some((i, line)) = lines.next() {
         let line = line.trim();
         if let Some(text) = line.strip_prefix('#') {
             let blank_before = blank && !(first && comments.is_empty());
             comments.push(Comment { text: text.trim_end(), blank_before });
             blank = false;
-        } else if i >= inner && i + 1 < lines.len() && line.is_empty() {
+        } else if i >= inner && lines.peek().is_some() && line.is_empty() {
             blank = true;
         }
     }
@@ -425,11 +431,12 @@ fn comments_above(gap: &str, first: bool) -> (Vec<Comment<'_>>, bool) {
 /// The comment between the end of a statement and the end of its line, and where it ends.
 fn comment_beside(text: &str, end: usize) -> (Option<&str>, usize) {
     let rest = text.get(end..).unwrap_or("");
-    let line = rest.split('\n').next().unwrap_or("");
-    match line.trim_start_matches([' ', '\t', '\r']).strip_prefix('#') {
-        Some(comment) => (Some(comment.trim_end()), end + line.len()),
-        None => (None, end),
+    let behind = rest.trim_start_matches([' ', '\t', '\r']);
+    if !behind.starts_with('#') {
+        return (None, end);
     }
+    let comment = behind.split('\n').next().unwrap_or("");
+    (Some(comment_text(comment)), end + (rest.len() - behind.len()) + comment.len())
 }
 
 // === tree ===
@@ -521,7 +528,7 @@ impl<'t> Builder<'t, '_> {
 
     fn outcome(&mut self, pair: Pair<'t, Rule>) -> Parsed<Outcome<'t>> {
         let place = Place(self.span(&pair));
-        let (mut targets, mut key, mut salt) = (Vec::new(), None, None);
+        let (mut targets, mut by) = (Vec::new(), None);
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::target => {
@@ -544,13 +551,13 @@ impl<'t> Builder<'t, '_> {
                 Rule::value => {
                     let span = self.span(&part);
                     let node = self.expression(&mut part.into_inner().peekable())?;
-                    key = Some(Box::new(self.as_value(node, span)?));
+                    by = Some(Box::new(By { key: self.as_value(node, span)?, salt: None }));
                 }
                 Rule::salt => {
                     let span = self.span(&part);
                     for token in part.into_inner() {
-                        if let Literal::String(text) = self.literal(&token)? {
-                            salt = Some(Spanned::new(text, span));
+                        if let (Literal::String(salt), Some(by)) = (self.literal(&token)?, &mut by) {
+                            by.salt = Some(Spanned::new(salt, span));
                         }
                     }
                 }
@@ -560,7 +567,7 @@ impl<'t> Builder<'t, '_> {
         let mut targets = targets.into_iter();
         let first =
             targets.next().ok_or_else(|| Problem::new(Code::Syntax, place.0, "a cluster is missing"))?;
-        Ok(Outcome { first, others: targets.collect(), key, salt, place })
+        Ok(Outcome { first, others: targets.collect(), by, place })
     }
 
     fn members(&mut self, pair: Pair<'t, Rule>) -> Parsed<Vec<Member<'t>>> {
@@ -694,11 +701,11 @@ impl<'t> Builder<'t, '_> {
         let condition = if operator.as_rule() == Rule::relation {
             let right = self.as_value((right, right_span), right_span)?;
             let relation = Spanned::new(relation(&operator), operator_span);
-            Condition::Compare { left, relation, right }
+            Condition::Compare(Box::new(Compare { left, relation, right }))
         } else {
             let negated = operator.as_rule() == Rule::not_in;
             let set = Spanned::new(self.as_set(right, right_span)?, right_span);
-            Condition::In { left, negated, set }
+            Condition::In(Box::new(In { left, negated, set }))
         };
         if let Some(chained) = row.peek().filter(|pair| is_comparison(pair.as_rule())) {
             let found = chained.as_str();
@@ -889,7 +896,7 @@ impl<'t> Builder<'t, '_> {
     fn as_condition(&mut self, (node, _): (Node<'t>, Span), span: Span) -> Parsed<Spanned<Condition<'t>>> {
         match node {
             Node::Condition(condition) => Ok(Spanned::new(condition, span)),
-            Node::Value(value) => Ok(Spanned::new(Condition::Value(value), span)),
+            Node::Value(value) => Ok(Spanned::new(Condition::Value(Box::new(value)), span)),
             Node::Set(_) => Err(self.lonely_list(span)),
         }
     }

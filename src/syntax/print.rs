@@ -5,7 +5,9 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::ast::{Comment, Condition, File, Item, Literal, Member, Outcome, Set, State, Statement, Value};
+use super::ast::{
+    Comment, Compare, Condition, File, Item, Literal, Member, Outcome, Set, State, Statement, Value,
+};
 use super::is_bare;
 use crate::diagnostic::unseen;
 use crate::schema::decimal4;
@@ -217,12 +219,13 @@ impl Display for Condition<'_> {
                 inner => write!(f, "!({inner})"),
             },
             Condition::Value(value) => value.fmt(f),
-            Condition::Compare { left, relation, right } => {
+            Condition::Compare(compare) => {
+                let Compare { left, relation, right } = &**compare;
                 write!(f, "{} {} {}", left.node, relation.node.symbol(), right.node)
             }
-            Condition::In { left, negated, set } => {
-                let not = if *negated { "not " } else { "" };
-                write!(f, "{} {not}in {}", left.node, set.node)
+            Condition::In(asked) => {
+                let not = if asked.negated { "not " } else { "" };
+                write!(f, "{} {not}in {}", asked.left.node, asked.set.node)
             }
         }
     }
@@ -246,13 +249,13 @@ impl Display for Outcome<'_> {
                 write!(f, " {}", decimal4(weight.node))?;
             }
         }
-        if let Some(key) = &self.key {
-            write!(f, " by {}", key.node)?;
+        if let Some(by) = &self.by {
+            write!(f, " by {}", by.key.node)?;
+            if let Some(salt) = &by.salt {
+                write!(f, " salt {}", Quoted(&salt.node))?;
+            }
         }
-        match &self.salt {
-            Some(salt) => write!(f, " salt {}", Quoted(&salt.node)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

@@ -10,8 +10,8 @@
 use std::borrow::Cow;
 
 use super::ast::{
-    Cluster, Condition, Function, List, Literal, Member, Outcome, Place, Relation, Rule, Set, Spanned, State,
-    Statement, Target, Text, Value,
+    By, Cluster, Compare, Condition, Function, In, List, Literal, Member, Outcome, Place, Relation, Rule,
+    Set, Spanned, State, Statement, Target, Text, Value,
 };
 use super::scan::skip_blank;
 use super::{is_letter, is_reserved, is_starter, literal};
@@ -23,8 +23,8 @@ use crate::limits::Limits;
 pub(super) fn statement<'t>(text: &'t str, at: usize, limits: &Limits) -> Option<(Statement<'t>, usize)> {
     let mut quick = Quick::new(text, at, limits);
     let statement = quick.statement()?;
-    let gap = text.get(quick.end..quick.skip())?;
-    let ends = quick.is_done() || (gap.contains('\n') && is_starter(quick.letters()));
+    let gap = text.as_bytes().get(quick.end..quick.at)?;
+    let ends = quick.is_done() || (gap.contains(&b'\n') && is_starter(quick.letters()));
     ends.then_some((statement, quick.end))
 }
 
@@ -49,13 +49,13 @@ fn whole<'t, T>(text: &'t str, limits: &Limits, read: impl FnOnce(&mut Quick<'t>
     }
     let mut quick = Quick::new(text, 0, limits);
     let node = read(&mut quick)?;
-    quick.skip();
     quick.is_done().then_some(node)
 }
 
 /// A place in a text.
 struct Quick<'t> {
     text: &'t str,
+    /// Where the next token starts.
     at: usize,
     /// Where the last token ended.
     end: usize,
@@ -64,7 +64,7 @@ struct Quick<'t> {
     list_members: usize,
 }
 
-/// An operand or a whole expression before it is known whether it is a condition, and where it stands.
+/// An operand or an expression before it is known whether it is a condition, and where it stands.
 type Node<'t> = Spanned<Kind<'t>>;
 
 enum Kind<'t> {
@@ -85,15 +85,17 @@ const NOT: usize = 2;
 // === impl Node ===
 
 impl<'t> Node<'t> {
+    #[inline]
     fn condition(self) -> Option<Spanned<Condition<'t>>> {
         let condition = match self.node {
             Kind::Condition(condition) => condition,
-            Kind::Value(value) => Condition::Value(value),
+            Kind::Value(value) => Condition::Value(Box::new(value)),
             Kind::Set(_) => return None,
         };
         Some(Spanned::new(condition, self.span))
     }
 
+    #[inline]
     fn value(self) -> Option<Spanned<Value<'t>>> {
         match self.node {
             Kind::Value(value) => Some(Spanned::new(value, self.span)),
@@ -116,7 +118,8 @@ impl<'t> Node<'t> {
 
 impl<'t> Quick<'t> {
     fn new(text: &'t str, at: usize, limits: &Limits) -> Self {
-        Quick { text, at, end: at, depth: limits.effective_depth(), list_members: limits.list_members }
+        let (depth, list_members) = (limits.effective_depth(), limits.list_members);
+        Quick { text, at: skip_blank(text, at), end: at, depth, list_members }
     }
 
     // === statements ===
@@ -146,25 +149,23 @@ impl<'t> Quick<'t> {
     }
 
     fn outcome(&mut self) -> Option<Outcome<'t>> {
-        let start = self.skip();
+        let start = self.at;
         let first = self.target()?;
         let mut others = Vec::new();
         while self.symbol(",") {
             others.push(self.target()?);
         }
-        let (mut key, mut salt) = (None, None);
+        let mut by = None;
         if self.keyword("by") {
-            key = Some(Box::new(self.value()?));
-            if self.keyword("salt") {
-                salt = Some(self.string()?);
-            }
+            let key = self.value()?;
+            let salt = if self.keyword("salt") { Some(self.string()?) } else { None };
+            by = Some(Box::new(By { key, salt }));
         }
-        Some(Outcome { first, others, key, salt, place: Place(Span::new(start, self.end)) })
+        Some(Outcome { first, others, by, place: Place(Span::new(start, self.end)) })
     }
 
     fn target(&mut self) -> Option<Target<'t>> {
         let cluster = self.name()?;
-        self.skip();
         let mut weight = None;
         if matches!(self.byte(0), b'0'..=b'9' | b'-') {
             let token = self.number()?;
@@ -194,7 +195,7 @@ impl<'t> Quick<'t> {
 
     /// A whole condition; of one in parentheses they are a part.
     fn condition(&mut self) -> Option<Spanned<Condition<'t>>> {
-        let start = self.skip();
+        let start = self.at;
         let condition = self.expression()?.condition()?;
         Some(Spanned::new(condition.node, Span::new(start, self.end)))
     }
@@ -235,8 +236,9 @@ impl<'t> Quick<'t> {
         }
     }
 
+    #[inline]
     fn negation(&mut self) -> Option<Node<'t>> {
-        let start = self.skip();
+        let start = self.at;
         if self.comes("!=") || !(self.symbol("!") || self.keyword("not")) {
             return self.comparison();
         }
@@ -254,19 +256,17 @@ impl<'t> Quick<'t> {
         let right = self.remainder()?;
         let span = left.span.to(right.span);
         let condition = match comparator.node {
-            Comparator::Relation(relation) => Condition::Compare {
-                left,
-                relation: Spanned::new(relation, comparator.span),
-                right: right.value()?,
-            },
-            Comparator::In { negated } => Condition::In { left, negated, set: right.set()? },
+            Comparator::Relation(relation) => {
+                let relation = Spanned::new(relation, comparator.span);
+                Condition::Compare(Box::new(Compare { left, relation, right: right.value()? }))
+            }
+            Comparator::In { negated } => Condition::In(Box::new(In { left, negated, set: right.set()? })),
         };
         // Comparisons do not chain.
         self.comparator().is_none().then_some(Node::new(Kind::Condition(condition), span))
     }
 
     fn comparator(&mut self) -> Option<Spanned<Comparator>> {
-        self.skip();
         let (relation, length) = match (self.byte(0), self.byte(1)) {
             (b'=', b'=') => (Relation::Equal, 2),
             (b'!', b'=') => (Relation::Unequal, 2),
@@ -301,13 +301,21 @@ impl<'t> Quick<'t> {
         self.remainder()?.value()
     }
 
+    #[inline]
     fn remainder(&mut self) -> Option<Node<'t>> {
-        let left = self.coalesce()?;
+        let first = self.operand()?;
+        // Most operands stand alone.
+        if self.comes("??") || self.comes("%") { self.combined(first) } else { Some(first) }
+    }
+
+    fn combined(&mut self, first: Node<'t>) -> Option<Node<'t>> {
+        let left = self.coalesce(first)?;
         if !self.symbol("%") {
             return Some(left);
         }
         let left = left.value()?;
-        let right = self.coalesce()?;
+        let right = self.operand()?;
+        let right = self.coalesce(right)?;
         // One remainder is all that can be asked for, in parentheses or not.
         if matches!(left.node, Value::Modulo(..)) || self.comes("%") {
             return None;
@@ -318,8 +326,7 @@ impl<'t> Quick<'t> {
         Some(Node::new(Kind::Value(value), span))
     }
 
-    fn coalesce(&mut self) -> Option<Node<'t>> {
-        let first = self.operand()?;
+    fn coalesce(&mut self, first: Node<'t>) -> Option<Node<'t>> {
         let mut more = self.symbol("??");
         if !more {
             return Some(first);
@@ -341,14 +348,15 @@ impl<'t> Quick<'t> {
     }
 
     fn operand(&mut self) -> Option<Node<'t>> {
-        let start = self.skip();
+        let start = self.at;
         let value = match self.byte(0) {
             b'(' => {
                 let node = self.within("(", ")", Quick::expression)?;
+                // A condition is what stands inside, a value has its parentheses.
+                let whole = Span::new(start, self.end);
                 return Some(match node.node {
-                    // A condition is what stands inside, a value has its parentheses.
                     Kind::Condition(_) => node,
-                    other => Node::new(other, Span::new(start, self.end)),
+                    other => Node::new(other, whole),
                 });
             }
             b'[' => {
@@ -364,7 +372,7 @@ impl<'t> Quick<'t> {
     /// What starts with a word: a field, a call, a bool, or an address as `fe80::1`.
     fn named(&mut self) -> Option<Value<'t>> {
         let name = self.word()?;
-        if self.byte(0) == b':' {
+        if self.end == self.at && self.comes(":") {
             self.at = name.span.start;
             return Some(Value::Literal(self.literal()?.node));
         }
@@ -387,9 +395,7 @@ impl<'t> Quick<'t> {
                 Some(Value::Call { function: Spanned::new(function, name.span), arguments })
             }
             // Of the argument of a field nothing is reserved.
-            None if quick.comes("\"") || quick.fence().is_some() => {
-                Some(Value::Field { name, argument: Some(quick.string()?) })
-            }
+            None if quick.starts_string() => Some(Value::Field { name, argument: Some(quick.string()?) }),
             None => {
                 let argument = quick.word()?;
                 let argument = Spanned::new(Cow::Borrowed(argument.node), argument.span);
@@ -410,8 +416,7 @@ impl<'t> Quick<'t> {
 
     /// A literal as it stands in a list: a word is a bool.
     fn literal(&mut self) -> Option<Spanned<Literal<'t>>> {
-        self.skip();
-        if self.byte(0) == b'"' || self.fence().is_some() {
+        if self.starts_string() {
             let string = self.string()?;
             return Some(Spanned::new(Literal::String(string.node), string.span));
         }
@@ -452,8 +457,7 @@ impl<'t> Quick<'t> {
 
     /// A string, raw or not.
     fn string(&mut self) -> Option<Text<'t>> {
-        self.skip();
-        let rest = self.text.as_bytes().get(self.at..)?;
+        let rest = self.text.as_bytes().get(self.at..).filter(|_| self.starts_string())?;
         if let Some(hashes) = self.fence() {
             let mut length = hashes + 2;
             loop {
@@ -466,37 +470,41 @@ impl<'t> Quick<'t> {
             let token = self.token(length + 1 + hashes)?;
             return Some(Spanned::new(Cow::Borrowed(literal::raw(token.node)), token.span));
         }
-        if rest.first() != Some(&b'"') {
-            return None;
-        }
-        let mut length = 1;
+        let (mut length, mut escapes) = (1, false);
         loop {
+            length += rest.get(length..)?.iter().position(|byte| !is_plain(*byte))?;
             match *rest.get(length)? {
                 b'"' => break,
-                b'\\' if !matches!(rest.get(length + 1), Some(b'\n' | b'\r')) => length += 2,
-                b'\\' | b'\n' | b'\r' => return None,
-                _ => length += 1,
+                b'\\' if !matches!(rest.get(length + 1), Some(b'\n' | b'\r')) => {
+                    escapes = true;
+                    length += 2;
+                }
+                _ => return None,
             }
         }
+        let inside = self.text.get(self.at + 1..self.at + length)?;
         let token = self.token(length + 1)?;
-        Some(Spanned::new(literal::string(token.node, token.span).ok()?, token.span))
+        let string = match escapes {
+            true => literal::string(token.node, token.span).ok()?,
+            false => Cow::Borrowed(inside),
+        };
+        Some(Spanned::new(string, token.span))
     }
 
     fn word(&mut self) -> Option<Spanned<&'t str>> {
-        self.skip();
         let word = self.letters();
         let starts = matches!(self.byte(0), b'a'..=b'z' | b'A'..=b'Z' | b'_');
         if starts && self.fence().is_none() { self.token(word.len()) } else { None }
     }
 
     /// Takes this word, if it comes.
-    #[inline]
+    #[inline(always)]
     fn keyword(&mut self, word: &str) -> bool {
         self.comes(word) && !is_letter(self.byte(word.len())) && self.token(word.len()).is_some()
     }
 
     /// Takes this symbol, if it comes.
-    #[inline]
+    #[inline(always)]
     fn symbol(&mut self, symbol: &str) -> bool {
         self.comes(symbol) && self.token(symbol.len()).is_some()
     }
@@ -516,20 +524,13 @@ impl<'t> Quick<'t> {
 
     // === bytes ===
 
-    /// Goes to the next token, and says where it stands.
-    fn skip(&mut self) -> usize {
-        self.at = skip_blank(self.text, self.at);
-        self.at
-    }
-
     fn is_done(&self) -> bool {
         self.at == self.text.len()
     }
 
     /// Whether this comes next.
-    #[inline]
+    #[inline(always)]
     fn comes(&mut self, what: &str) -> bool {
-        self.skip();
         self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(what.as_bytes()))
     }
 
@@ -539,10 +540,15 @@ impl<'t> Quick<'t> {
     }
 
     /// The row of letters that starts here.
+    #[inline]
     fn letters(&self) -> &'t str {
         let rest = self.text.get(self.at..).unwrap_or("");
         let length = rest.bytes().position(|byte| !is_letter(byte)).unwrap_or(rest.len());
         rest.get(..length).unwrap_or("")
+    }
+
+    fn starts_string(&self) -> bool {
+        self.byte(0) == b'"' || self.fence().is_some()
     }
 
     /// How many `#` stand before the quote of a raw string, if one starts here.
@@ -555,10 +561,17 @@ impl<'t> Quick<'t> {
         (rest.get(hashes) == Some(&b'"')).then_some(hashes)
     }
 
-    /// Takes so many bytes.
+    /// Takes so many bytes, and goes to the next token.
+    #[inline]
     fn token(&mut self, length: usize) -> Option<Spanned<&'t str>> {
         let span = Span::new(self.at, self.at + length);
-        (self.at, self.end) = (span.end, span.end);
+        (self.at, self.end) = (skip_blank(self.text, span.end), span.end);
         Some(Spanned::new(self.text.get(span.start..span.end)?, span))
     }
+}
+
+/// Whether a byte stands for itself in a string, and the string goes on.
+#[inline]
+fn is_plain(byte: u8) -> bool {
+    !matches!(byte, b'"' | b'\\' | b'\n' | b'\r')
 }

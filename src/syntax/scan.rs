@@ -136,6 +136,7 @@ impl Nesting {
 }
 
 /// The first byte at or after `at` that is neither white space nor comment.
+#[inline]
 pub(super) fn skip_blank(text: &str, at: usize) -> usize {
     let bytes = text.as_bytes();
     let mut at = at;

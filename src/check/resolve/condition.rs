@@ -17,22 +17,17 @@ impl Resolver<'_> {
     ) -> Option<Condition> {
         let span = condition.span;
         match &condition.node {
-            ast::Condition::Or(parts) => {
-                let parts: Vec<_> = parts.iter().map(|part| self.condition(part, salt)).collect();
-                Some(Condition::Any(parts.into_iter().collect::<Option<_>>()?))
-            }
-            ast::Condition::And(parts) => {
-                let parts: Vec<_> = parts.iter().map(|part| self.condition(part, salt)).collect();
-                Some(Condition::All(parts.into_iter().collect::<Option<_>>()?))
-            }
+            ast::Condition::Or(parts) => self.row(parts, salt).map(Condition::Any),
+            ast::Condition::And(parts) => self.row(parts, salt).map(Condition::All),
             ast::Condition::Not(inner) => Some(Condition::Not(Box::new(self.condition(inner, salt)?))),
             ast::Condition::Value(value) => self.bare(value, span, salt),
-            ast::Condition::In { left, negated, set } => {
-                let expr = self.operand(left, salt);
-                let test = self.membership(expr, left.span, set, *negated, span)?;
+            ast::Condition::In(asked) => {
+                let expr = self.operand(&asked.left, salt);
+                let test = self.membership(expr, asked.left.span, &asked.set, asked.negated, span)?;
                 Some(Condition::Test(test))
             }
-            ast::Condition::Compare { left, relation, right } => {
+            ast::Condition::Compare(compare) => {
+                let ast::Compare { left, relation, right } = &**compare;
                 let sides =
                     (self.side(&left.node, left.span, salt), self.side(&right.node, right.span, salt));
                 let (Some(left_side), Some(right_side)) = sides else { return None };
@@ -41,6 +36,14 @@ impl Resolver<'_> {
                 Some(Condition::Test(Test { expr, predicate, negated, span }))
             }
         }
+    }
+
+    fn row(&mut self, parts: &[Spanned<ast::Condition<'_>>], salt: &str) -> Option<Vec<Condition>> {
+        let mut row = Vec::with_capacity(parts.len());
+        for part in parts {
+            row.extend(self.condition(part, salt));
+        }
+        (row.len() == parts.len()).then_some(row)
     }
 
     /// A value that stands alone.

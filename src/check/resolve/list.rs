@@ -1,6 +1,6 @@
 //! Lists, typed by their use.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use super::Resolver;
 use super::words::{clip, some_names};

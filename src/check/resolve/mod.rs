@@ -11,7 +11,10 @@ mod outcome;
 mod value;
 mod words;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashMapExt as _, HashSet};
+use smallvec::SmallVec;
 
 pub(super) use self::words::clip;
 use self::words::{duplicate, never};
@@ -111,7 +114,7 @@ impl<'a> Resolver<'a> {
             logical: Vec::new(),
             inner_first: Vec::new(),
             routes: Vec::new(),
-            default: Outcome { targets: Vec::new(), deal: None },
+            default: Outcome { targets: SmallVec::new(), deal: None },
         };
         for cluster in &clusters {
             if let Some(outcome) = self.outcome(&cluster.outcome, &cluster.name.node) {
@@ -119,7 +122,7 @@ impl<'a> Resolver<'a> {
             }
         }
         rules.inner_first = self.inner_first(&clusters, &rules);
-        let mut seen: HashMap<&str, Span> = HashMap::new();
+        let mut seen: HashMap<&str, Span> = HashMap::with_capacity(file.items.len());
         let mut default: Option<(Span, Option<Outcome>)> = None;
         for item in &file.items {
             match &item.statement.node {

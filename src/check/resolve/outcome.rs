@@ -1,6 +1,7 @@
 //! Outcomes: clusters, weights, keys.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
+use smallvec::SmallVec;
 
 use super::words::{clip, some_names};
 use super::{Resolver, Side};
@@ -13,10 +14,14 @@ use crate::syntax::ast::{self, Spanned, Text};
 
 impl Resolver<'_> {
     pub(super) fn outcome(&mut self, outcome: &ast::Outcome<'_>, name: &str) -> Option<Outcome> {
-        let salt = outcome.salt.as_ref().map_or(name, |salt| &*salt.node);
-        let targets: Vec<Option<Target>> =
-            outcome.targets().map(|target| self.cluster(&target.cluster)).collect();
-        let key = outcome.key.as_ref().map(|key| self.key(key, salt));
+        let by = outcome.by.as_deref();
+        let salt = by.and_then(|by| by.salt.as_ref()).map_or(name, |salt| &*salt.node);
+        let mut targets = SmallVec::new();
+        for target in outcome.targets() {
+            targets.extend(self.cluster(&target.cluster));
+        }
+        let known = targets.len() == 1 + outcome.others.len();
+        let key = by.map(|by| self.key(&by.key, salt));
         let mut sound = true;
         if outcome.others.is_empty() {
             if let Some(weight) = &outcome.first.weight {
@@ -27,15 +32,14 @@ impl Resolver<'_> {
                         .help("for a part of the requests, ask `percent(KEY) < 5` in the condition; the rest goes on to the next rule"),
                 );
             }
-            if let Some(key) = &outcome.key {
+            if let Some(by) = by {
                 sound = false;
                 self.problems.push(
-                    Problem::new(Code::BadSplit, key.span, "`by` with a single cluster")
+                    Problem::new(Code::BadSplit, by.key.span, "`by` with a single cluster")
                         .label("there is nothing to deal out; delete it"),
                 );
             }
-            let targets = targets.into_iter().collect::<Option<Vec<_>>>()?;
-            return sound.then_some(Outcome { targets, deal: None });
+            return (known && sound).then_some(Outcome { targets, deal: None });
         }
         let count = 1 + outcome.others.len();
         if count > self.limits.targets {
@@ -98,8 +102,8 @@ impl Resolver<'_> {
             Some(key) => key,
             None => None,
         };
-        let targets = targets.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Outcome { targets, deal: Some(Deal { split, seed: split::seed(salt.as_bytes()), key }) })
+        let deal = Deal { split, seed: split::seed(salt.as_bytes()), key };
+        known.then_some(Outcome { targets, deal: Some(Box::new(deal)) })
     }
 
     pub(super) fn cluster(&mut self, name: &Text<'_>) -> Option<Target> {
