@@ -18,7 +18,10 @@ const ROUNDS: usize = 7;
 const SWAP: Duration = Duration::from_millis(100);
 
 fn main() {
-    println!("{:<12} {:>8} {:>16} {:>16} {:>7}", "rules", "swapped", "1 thread, M/s", "2 threads, M/s", "ratio");
+    println!(
+        "{:<12} {:>8} {:>16} {:>16} {:>7}",
+        "rules", "swapped", "1 thread, M/s", "2 threads, M/s", "ratio"
+    );
     for (name, rules) in [("one", load::W1.to_owned()), ("20 mixed", load::mixed(20))] {
         let engine = load::engine(&rules);
         let mut rates = [[const { Vec::new() }; 2]; 2];

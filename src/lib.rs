@@ -87,6 +87,11 @@ pub mod fuzzing {
     pub fn program(data: &[u8]) {
         crate::eval::fuzzing::program(data);
     }
+
+    /// Any text, read twice: see `syntax/fuzzing.rs`.
+    pub fn quick(data: &[u8]) {
+        crate::syntax::fuzzing::quick(data);
+    }
 }
 
 pub use diagnostic::{Diagnostic, Diagnostics};
