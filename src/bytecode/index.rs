@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 
 use super::program::SlotId;
-use crate::schema::{Time, Value, Version};
+use crate::schema::{Plain, Time, Value, Version};
 
 /// A tree of look-ups. The first node is asked for every request.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,8 @@ pub(crate) struct Node {
 #[derive(Debug, Clone)]
 pub(crate) struct Lookup {
     pub(crate) slot: SlotId,
+    /// The slot, if it is one that needs no place among the others; filled in by the verifier.
+    pub(crate) plain: Option<Plain>,
     /// The first rule that it can lead to.
     pub(crate) first: u32,
     pub(crate) table: Table,
@@ -155,12 +157,27 @@ impl Node {
 impl Table {
     /// Tells where a value leads.
     #[inline]
-    pub(crate) fn look_up(&self, index: &Index, value: &Value<'_>, mut found: impl FnMut(Lead)) {
+    pub(crate) fn look_up(&self, index: &Index, value: &Value<'_>, found: impl FnMut(Lead)) {
         match (self, value) {
-            (Table::Texts(keys), Value::String(text)) => {
-                keys.get(&index.hash(text)).copied().map_or((), found)
+            (_, Value::String(text)) => self.look_up_text(index, text, found),
+            (Table::Ints(spans), Value::Int(i)) => spans.look_up(i, found),
+            (Table::Ips(spans), Value::Ip(ip)) => spans.look_up(ip, found),
+            (Table::Versions(spans), Value::Version(version)) => spans.look_up(version, found),
+            (Table::Times(spans), Value::Time(time)) => spans.look_up(time, found),
+            _ => {}
+        }
+    }
+
+    /// The same of a text.
+    #[inline]
+    pub(crate) fn look_up_text(&self, index: &Index, text: &[u8], mut found: impl FnMut(Lead)) {
+        match self {
+            Table::Texts(keys) => {
+                if let Some(lead) = keys.get(&index.hash(text)) {
+                    found(*lead);
+                }
             }
-            (Table::Starts(affixes), Value::String(text)) => {
+            Table::Starts(affixes) => {
                 for &length in &affixes.lengths {
                     let Some(part) = text.get(..length as usize) else { return };
                     if let Some(lead) = affixes.keys.get(&index.hash(part)) {
@@ -168,7 +185,7 @@ impl Table {
                     }
                 }
             }
-            (Table::Ends(affixes), Value::String(text)) => {
+            Table::Ends(affixes) => {
                 for &length in &affixes.lengths {
                     let Some(start) = text.len().checked_sub(length as usize) else { return };
                     let part = text.get(start..).unwrap_or_default();
@@ -177,10 +194,6 @@ impl Table {
                     }
                 }
             }
-            (Table::Ints(spans), Value::Int(i)) => spans.look_up(i, found),
-            (Table::Ips(spans), Value::Ip(ip)) => spans.look_up(ip, found),
-            (Table::Versions(spans), Value::Version(version)) => spans.look_up(version, found),
-            (Table::Times(spans), Value::Time(time)) => spans.look_up(time, found),
             _ => {}
         }
     }

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use memchr::memmem::Finder;
 
 use super::index::Index;
-use crate::schema::{Field, Kind, List, Order, Pattern, Patterns, Time, Value, Version};
+use crate::schema::{Field, Kind, List, Order, Pattern, Patterns, Plain, Time, Value, Version};
 use crate::split::Split;
 
 /// A verified program; see [`Parts::verify`](super::Parts::verify) for what that means.
@@ -96,6 +96,8 @@ pub(crate) struct Deal {
 pub(crate) struct Test {
     pub(crate) slot: SlotId,
     pub(crate) check: Check,
+    /// The slot, if it is one that needs no place among the others; filled in by the verifier.
+    pub(crate) plain: Option<Plain>,
     /// Where its answer is remembered, if several ops ask it and asking is dear.
     pub(crate) memo: Option<u32>,
 }
@@ -330,6 +332,14 @@ impl Check {
 // === impl Slot ===
 
 impl Slot {
+    /// The field, if it is a plain one.
+    pub(super) fn plain(&self) -> Option<Plain> {
+        match self {
+            Slot::Field(field) => Plain::of(field),
+            _ => None,
+        }
+    }
+
     /// The slots it is made of.
     pub(crate) fn needs(&self) -> &[SlotId] {
         match self {

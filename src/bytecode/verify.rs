@@ -58,7 +58,7 @@ pub(crate) enum Invalid {
 
 impl Parts {
     /// Looks at everything once, in linear time.
-    pub(crate) fn verify(self) -> Result<Program, Invalid> {
+    pub(crate) fn verify(mut self) -> Result<Program, Invalid> {
         self.rules()?;
         self.tests()?;
         self.slots()?;
@@ -66,6 +66,10 @@ impl Parts {
         if let Some(index) = &self.index {
             self.indexed(index)?;
         }
+        let plain = |slot: SlotId| self.slots.get(slot.0 as usize).and_then(Slot::plain);
+        self.tests.iter_mut().for_each(|test| test.plain = plain(test.slot));
+        let nodes = self.index.iter_mut().flat_map(|index| &mut index.nodes);
+        nodes.flat_map(|node| &mut node.lookups).for_each(|lookup| lookup.plain = plain(lookup.slot));
         let needs_now = self.slots.iter().any(|slot| matches!(slot, Slot::Field(Field::Now)));
         // A key may be absent, and then the default and logical clusters choose by chance.
         let needs_chance = self.outcomes.iter().any(|outcome| outcome.deal().is_some());
@@ -297,7 +301,7 @@ mod tests {
         let outcome = |owner, cell| Outcome { owner, choice: Choice::One(Target::Cluster(0)), cell };
         let lead = Lead::pack(To::Rules(Row { start: 0, end: 1 }));
         let table = Table::Texts(Keys::from_iter([(0, lead)]));
-        let lookup = Lookup { slot: SlotId(1), first: 0, table };
+        let lookup = Lookup { slot: SlotId(1), plain: None, first: 0, table };
         let node = Node { lookups: vec![lookup], rest: Row::default() };
         Parts {
             rules: vec![Rule { start: 0, route: 0, outcome: 0, acts: true }],
@@ -305,7 +309,12 @@ mod tests {
                 Step { test: 0, yes: 1, no: Step::FALSE },
                 Step { test: 0, yes: Step::TRUE, no: Step::FALSE },
             ],
-            tests: vec![Test { slot: SlotId(1), check: Check::Text((*b"get").into()), memo: Some(0) }],
+            tests: vec![Test {
+                slot: SlotId(1),
+                check: Check::Text((*b"get").into()),
+                plain: None,
+                memo: Some(0),
+            }],
             slots: vec![Slot::Field(Field::Method), Slot::Lower(SlotId(0))],
             outcomes: vec![outcome(Owner::Route(0), 0), outcome(Owner::Default, 1)],
             groups: Vec::new(),

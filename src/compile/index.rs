@@ -122,7 +122,7 @@ impl<'p> Builder<'p> {
             .into_iter()
             .map(|((slot, kind), draft)| {
                 let first = draft.first.unwrap_or(0);
-                Lookup { slot, first, table: self.finish(kind, draft) }
+                Lookup { slot, plain: None, first, table: self.finish(kind, draft) }
             })
             .collect();
         lookups.sort_by_key(|lookup| (lookup.first, lookup.slot));

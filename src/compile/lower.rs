@@ -159,7 +159,7 @@ impl<'t> Lowering<'t> {
             Some(id) => *id,
             None => {
                 let check = self.check(predicate);
-                self.parts.tests.push(Test { slot, check, memo: None });
+                self.parts.tests.push(Test { slot, check, plain: None, memo: None });
                 self.asked.push(0);
                 let id = number(self.parts.tests.len() - 1);
                 self.tests.insert((slot, predicate), id);

@@ -4,6 +4,7 @@ use std::cell::Cell as LocalCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -12,7 +13,7 @@ use super::counters::{Count, Counters, Key};
 use super::pipeline;
 use super::rules::Rules;
 use super::ruleset::{Decision, RuleSet, StatementKind};
-use super::seats::Running;
+use super::seats::{Running, Seat};
 use super::settings::{Chance, Clock, EngineBuilder};
 use crate::diagnostic::Diagnostics;
 use crate::explain::Explanation;
@@ -55,6 +56,8 @@ pub struct Engine {
 
 struct Shared {
     current: Cell<Running>,
+    /// The id of what is current, so that a thread that has its seat there need not ask for more.
+    latest: AtomicU64,
     schema: Arc<Schema>,
     limits: Limits,
     strict: bool,
@@ -101,21 +104,30 @@ impl Engine {
         let compiled = pipeline::run(rules, &schema, &limits, strict)?;
         let first = Running::new(Arc::new(RuleSet::new(compiled, schema.clone(), 1)));
         let past = Mutex::new(Past::default());
-        let shared =
-            Shared { current: Cell::new(Arc::new(first)), schema, limits, strict, clock, chance, past };
+        let latest = AtomicU64::new(first.id);
+        let shared = Shared {
+            current: Cell::new(Arc::new(first)),
+            latest,
+            schema,
+            limits,
+            strict,
+            clock,
+            chance,
+            past,
+        };
         Ok(Engine { shared: Arc::new(shared) })
     }
 
     /// Decides where a request goes, and counts it. The cost does not depend on how often rules are replaced.
     pub fn decide<'r>(&self, request: impl Into<RequestHead<'r>>) -> Decision {
-        let running = self.shared.current.load();
-        let moment = self.moment(&running.rules);
-        Decision::of(running.seat(), request.into(), moment)
+        let seat = self.shared.seat();
+        let moment = self.moment(&seat.rules);
+        Decision::of(seat, request.into(), moment)
     }
 
     /// As [`Engine::decide`], with the time and the chance from outside.
     pub fn decide_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Decision {
-        Decision::of(self.shared.current.load().seat(), request.into(), moment)
+        Decision::of(self.shared.seat(), request.into(), moment)
     }
 
     /// What is decided by the index, by asking all rules in their order, and by the reference: the route's and the
@@ -145,7 +157,9 @@ impl Engine {
     /// Replaces the rules: validates, compiles, then swaps one pointer. A decision under way ends with the
     /// rules it began with. Returns the new rule set, whose lints may be worth a look.
     ///
-    /// Compiling takes some microseconds a statement: a text of thousands belongs on a thread that may block.
+    /// Compiling takes some microseconds a statement: a text of thousands belongs on a thread that may block. The old
+    /// rules' memory is given back when no decision is held any more that they made, and each thread that decided by
+    /// them has decided again or ended.
     ///
     /// # Errors
     ///
@@ -158,6 +172,7 @@ impl Engine {
         let next = Arc::new(RuleSet::new(compiled, shared.schema.clone(), last.rules.revision() + 1));
         let running = Arc::new(Running::new(next.clone()));
         shared.current.store(running.clone());
+        shared.latest.store(running.id, Ordering::Release);
         past.retired.push(last);
         past.settle();
         // Names that are gone are forgotten now and then, so that a stream of new ones cannot fill the memory.
@@ -251,6 +266,12 @@ impl fmt::Debug for Engine {
 // === impl Shared ===
 
 impl Shared {
+    /// This thread's seat at the current rules.
+    #[inline]
+    fn seat(&self) -> Arc<Seat> {
+        Seat::taken(self.latest.load(Ordering::Acquire)).unwrap_or_else(|| self.current.load().take_seat())
+    }
+
     fn past(&self) -> std::sync::MutexGuard<'_, Past> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -267,9 +288,13 @@ impl Past {
     fn settle(&mut self) {
         let retired = std::mem::take(&mut self.retired);
         for running in retired {
-            // The current pointer is gone, so a count of one is ours and cannot grow; and who counts holds one.
+            // The current pointer is gone, so a count of one is ours and cannot grow.
             match Arc::try_unwrap(running) {
-                Ok(running) => {
+                Ok(mut running) => {
+                    if !running.is_left() {
+                        self.retired.push(Arc::new(running));
+                        continue;
+                    }
                     let (counts, decisions) = running.counts();
                     self.decisions += decisions;
                     for (key, count) in counts {

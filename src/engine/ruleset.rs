@@ -165,13 +165,13 @@ impl fmt::Debug for RuleSet {
 impl Decision {
     /// Decides. Counts.
     #[inline]
-    pub(super) fn of(seat: &Arc<Seat>, head: RequestHead<'_>, moment: Moment) -> Self {
+    pub(super) fn of(seat: Arc<Seat>, head: RequestHead<'_>, moment: Moment) -> Self {
         let rules = &seat.rules;
         let input = rules.input(head, moment.now);
         let Outcome { route, cluster } = Run::with(&rules.compiled.program, input, moment.chance, |run| {
             run.decide(|cell| seat.count(cell))
         });
-        Decision { seat: seat.clone(), route, cluster, moment }
+        Decision { seat, route, cluster, moment }
     }
 
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still

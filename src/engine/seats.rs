@@ -13,6 +13,8 @@ use super::ruleset::RuleSet;
 
 /// A rule set in use.
 pub(super) struct Running {
+    /// Unlike that of any other, of whatever engine.
+    pub(super) id: u64,
     pub(super) rules: Arc<RuleSet>,
     seats: Box<[OnceLock<Arc<Seat>>]>,
 }
@@ -20,25 +22,41 @@ pub(super) struct Running {
 /// A thread's place at a rule set. Aligned so that no two share a cache line, or two lines that are fetched together.
 #[repr(align(128))]
 pub(super) struct Seat {
+    /// Of the rule set in use.
+    id: u64,
     pub(super) rules: Arc<RuleSet>,
     cells: Box<[AtomicU64]>,
+}
+
+thread_local! {
+    /// The seat that a thread took last.
+    static TAKEN: Cell<Option<Arc<Seat>>> = const { Cell::new(None) };
 }
 
 // === impl Running ===
 
 impl Running {
     pub(super) fn new(rules: Arc<RuleSet>) -> Self {
+        static IDS: AtomicU64 = AtomicU64::new(0);
         let cores = std::thread::available_parallelism().map_or(8, usize::from);
         let seats = (cores * 4).next_power_of_two().max(16);
-        Running { rules, seats: (0..seats).map(|_| OnceLock::new()).collect() }
+        let seats = (0..seats).map(|_| OnceLock::new()).collect();
+        Running { id: IDS.fetch_add(1, Ordering::Relaxed), rules, seats }
     }
 
-    /// The seat of this thread; shared with others only where there are many more threads than cores.
-    #[inline]
+    /// Gives this thread its seat, which it keeps until it takes another one. Shared with other threads only where
+    /// there are many more of them than cores.
     #[expect(clippy::indexing_slicing, reason = "the number of seats is a power of two")]
-    pub(super) fn seat(&self) -> &Arc<Seat> {
-        self.seats[thread_number() & (self.seats.len() - 1)]
-            .get_or_init(|| Arc::new(Seat::new(self.rules.clone())))
+    pub(super) fn take_seat(&self) -> Arc<Seat> {
+        let seat = &self.seats[thread_number() & (self.seats.len() - 1)];
+        let seat = seat.get_or_init(|| Arc::new(Seat::new(self.id, self.rules.clone())));
+        let _ = TAKEN.try_with(|taken| taken.set(Some(seat.clone())));
+        seat.clone()
+    }
+
+    /// Whether nobody counts any more: there is no seat that somebody has.
+    pub(super) fn is_left(&mut self) -> bool {
+        self.seats.iter_mut().filter_map(OnceLock::get_mut).all(|seat| Arc::get_mut(seat).is_some())
     }
 
     /// The counts by name, and how many decisions they make.
@@ -56,11 +74,25 @@ impl Running {
 // === impl Seat ===
 
 impl Seat {
-    fn new(rules: Arc<RuleSet>) -> Self {
+    /// The seat that this thread took last, if it is one at that rule set in use. Reads what no other thread writes.
+    #[inline]
+    pub(super) fn taken(id: u64) -> Option<Arc<Self>> {
+        TAKEN
+            .try_with(|taken| {
+                let seat = taken.take()?;
+                let found = (seat.id == id).then(|| seat.clone());
+                taken.set(Some(seat));
+                found
+            })
+            .ok()
+            .flatten()
+    }
+
+    fn new(id: u64, rules: Arc<RuleSet>) -> Self {
         // Room at the end: the allocator may put what another thread writes right behind.
         const LINE: usize = 16;
         let cells = rules.compiled.program.cells() + LINE;
-        Seat { rules, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
+        Seat { id, rules, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Adds one to a counter.

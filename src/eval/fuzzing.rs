@@ -183,7 +183,7 @@ fn parts(u: &mut Unstructured<'_>) -> Result<Parts> {
     for _ in 0..u.int_in_range(1..=8)? {
         let memo = if u.ratio(1, 3)? { Some(parts.memos) } else { None };
         parts.memos += u32::from(memo.is_some());
-        let test = Test { slot: SlotId(place(u, slots)?), check: check(u, slots)?, memo };
+        let test = Test { slot: SlotId(place(u, slots)?), check: check(u, slots)?, plain: None, memo };
         parts.tests.push(test);
     }
     let outcomes = u.int_in_range(1..=4)?;

@@ -9,7 +9,7 @@ use super::marks::Marks;
 use super::queue::{Next, Queue};
 use crate::bytecode::{self, Check, Choice, Program, Rule, Slot, SlotId, Step, Target, Test};
 use crate::schema::http::{host_under, path_under};
-use crate::schema::{Arena, Input, Kind, Value, Version, any_compares, parse_int};
+use crate::schema::{Arena, Input, Kind, Plain, Value, Version, any_compares, parse_int};
 use crate::split;
 
 /// What was decided.
@@ -29,12 +29,21 @@ pub(crate) struct Run<'p, 'r, 'm> {
     /// Where each slot's values stand in the arena, and what tests were answered.
     marks: &'m mut Marks,
     arena: Arena<'r>,
+    /// The plain fields, which need no place in the arena.
+    plain: [Known<'r>; Plain::COUNT],
     /// Bytes of text that were made from values and are kept with them.
     made: usize,
     /// What the arena held, and how much of it was made, before the first slot that passes.
     kept: (usize, usize),
     /// Which kinds of fields were read together: what is not there then is not in the request.
     taken: [bool; Kind::ALL.len()],
+}
+
+/// What is known of a plain field.
+enum Known<'r> {
+    Nothing,
+    Absent,
+    Text(Cow<'r, [u8]>),
 }
 
 /// How many values are kept for questions to come, and how many bytes of text made from them. What is asked for
@@ -62,6 +71,7 @@ impl<'p, 'r> Run<'p, 'r, '_> {
                 chance,
                 marks,
                 arena: Arena::new(),
+                plain: [const { Known::Nothing }; Plain::COUNT],
                 made: 0,
                 kept: (0, 0),
                 taken: [false; 3],
@@ -86,6 +96,12 @@ impl<'p, 'r> Run<'p, 'r, '_> {
                     }
                 }
                 Next::Lookup(lookup) => {
+                    if let Some(plain) = lookup.plain {
+                        if let Some(text) = self.text(plain) {
+                            lookup.table.look_up_text(index, text, |lead| queue.put(lead));
+                        }
+                        continue;
+                    }
                     self.forget_passing();
                     let values = self.slot(lookup.slot);
                     for value in &self.arena[values] {
@@ -199,6 +215,11 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     }
 
     pub(super) fn ask(&mut self, test: &'p Test) -> bool {
+        if let Some(plain) = test.plain
+            && !matches!(test.check, Check::Among(..) | Check::Against(..))
+        {
+            return self.text(plain).is_some_and(|text| text_satisfies(text, &test.check));
+        }
         self.forget_passing();
         if let Check::Among(_, group) = test.check {
             return self.ask_together(test, group);
@@ -208,14 +229,17 @@ impl<'p, 'r> Run<'p, 'r, '_> {
             let others = self.slot(*other);
             return any_compares(*order, &self.arena[range], &self.arena[others]);
         }
-        let values = &self.arena[range];
-        match &test.check {
-            Check::Text(literal) => any_text(values, |text| *text == **literal),
-            Check::StartsWith(literal) => any_text(values, |text| text.starts_with(literal)),
-            Check::PathUnder(root) => any_text(values, |path| path_under(path, root)),
-            Check::In(list) => values.iter().any(|value| list.contains(value)),
-            check => values.iter().any(|value| satisfies(value, check)),
+        self.arena[range].iter().any(|value| satisfies(value, &test.check))
+    }
+
+    /// The text of a plain field; reads it if it was not asked before.
+    #[inline]
+    fn text(&mut self, plain: Plain) -> Option<&[u8]> {
+        let known = &mut self.plain[plain as usize];
+        if let Known::Nothing = known {
+            *known = plain.read(&self.input).map_or(Known::Absent, Known::Text);
         }
+        if let Known::Text(text) = known { Some(text) } else { None }
     }
 
     /// Answers a test and all others of its group.
@@ -400,17 +424,10 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     }
 }
 
-fn any_text(values: &[Value<'_>], holds: impl Fn(&[u8]) -> bool) -> bool {
-    values.iter().any(|value| if let Value::String(text) = value { holds(text) } else { false })
-}
-
-/// What is not asked most.
 fn satisfies(value: &Value<'_>, check: &Check) -> bool {
     match (check, value) {
-        (Check::EndsWith(literal), Value::String(text)) => text.ends_with(literal),
-        (Check::Contains(finder), Value::String(text)) => finder.find(text).is_some(),
-        (Check::HostUnder(domain), Value::String(host)) => host_under(host, domain),
-        (Check::Matches(pattern), Value::String(text)) => pattern.is_match(text),
+        (check, Value::String(text)) => text_satisfies(text, check),
+        (Check::In(list), value) => list.contains(value),
         (Check::Int(order, literal), Value::Int(i)) => order.holds(i.cmp(literal)),
         (Check::Percent(order, literal), Value::Percent(p)) => order.holds(p.cmp(literal)),
         (Check::Version(order, literal), Value::Version(version)) => order.holds(version.cmp(literal)),
@@ -418,6 +435,21 @@ fn satisfies(value: &Value<'_>, check: &Check) -> bool {
         (Check::Ip(literal), Value::Ip(ip)) => literal == ip,
         (Check::IsTrue, Value::Bool(b)) => *b,
         (Check::Bool(literal), Value::Bool(b)) => literal == b,
+        _ => false,
+    }
+}
+
+#[inline]
+fn text_satisfies(text: &[u8], check: &Check) -> bool {
+    match check {
+        Check::Text(literal) => **literal == *text,
+        Check::In(list) => list.contains_text(text),
+        Check::StartsWith(literal) => text.starts_with(literal),
+        Check::EndsWith(literal) => text.ends_with(literal),
+        Check::Contains(finder) => finder.find(text).is_some(),
+        Check::PathUnder(root) => path_under(text, root),
+        Check::HostUnder(domain) => host_under(text, domain),
+        Check::Matches(pattern) => pattern.is_match(text),
         _ => false,
     }
 }

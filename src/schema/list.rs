@@ -157,12 +157,20 @@ impl List {
     /// Whether `value` is a member; a value of another type is not.
     pub fn contains(&self, value: &Value<'_>) -> bool {
         match (&*self.0, value) {
-            (Members::Strings(set), Value::String(s)) => set.contains(s.as_ref()),
+            (_, Value::String(text)) => self.contains_text(text),
             (Members::Ints(ranges), Value::Int(i)) => ranges.contains(i),
             (Members::Ips { v4, .. }, Value::Ip(IpAddr::V4(ip))) => v4.contains(&u32::from(*ip)),
             (Members::Ips { v6, .. }, Value::Ip(IpAddr::V6(ip))) => v6.contains(&u128::from(*ip)),
             (Members::Versions(ranges), Value::Version(v)) => ranges.contains(v),
             (Members::Times(ranges), Value::Time(t)) => ranges.contains(t),
+            _ => false,
+        }
+    }
+
+    /// Whether a text is a member.
+    pub(crate) fn contains_text(&self, text: &[u8]) -> bool {
+        match &*self.0 {
+            Members::Strings(set) => set.contains(text),
             _ => false,
         }
     }

@@ -13,7 +13,7 @@ mod vocabulary;
 pub(crate) mod http;
 
 pub use field::Values;
-pub(crate) use field::{Arena, BuiltIn, Field, Input, Kind};
+pub(crate) use field::{Arena, BuiltIn, Field, Input, Kind, Plain};
 pub use http::{ClientAddr, NetworkError, PeerAddr, Trusted, canonical_path};
 pub use list::{BadMember, List};
 pub(crate) use pattern::{Matched, Pattern, PatternError, Patterns};
