@@ -24,7 +24,7 @@ fn main() {
     );
     for (name, rules) in [("one", load::W1.to_owned()), ("20 mixed", load::mixed(20))] {
         let engine = load::engine(&rules);
-        let mut rates = [[const { Vec::new() }; 2]; 2];
+        let mut rates: [[Vec<f64>; 2]; 2] = Default::default();
         for _ in 0..ROUNDS {
             for (swapped, rates) in rates.iter_mut().enumerate() {
                 for (threads, rates) in rates.iter_mut().enumerate() {
