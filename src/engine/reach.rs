@@ -20,10 +20,9 @@ use crate::diagnostic::visible;
 /// let engine = Engine::builder().clusters(["gray", "prod"]).build(rules)?;
 /// let reach = engine.rules().reach();
 /// assert_eq!(reach.routes[0].by, ["the text of host"]);
-/// assert_eq!(reach.to_string(), "\
-///  1000 routes are found by the text of host
-///     1 route is asked for every request: bots
-/// ");
+/// let table = reach.to_string();
+/// assert!(table.contains("1000 routes are found by the text of host"));
+/// assert!(table.contains("1 route is asked for every request: bots"));
 /// # Ok::<(), pointsman::BuildError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
