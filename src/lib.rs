@@ -87,11 +87,17 @@ pub mod fuzzing {
     pub fn program(data: &[u8]) {
         crate::eval::fuzzing::program(data);
     }
+
+    /// Any text, read twice: see `syntax/fuzzing.rs`.
+    pub fn quick(data: &[u8]) {
+        crate::syntax::fuzzing::quick(data);
+    }
 }
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use engine::{
-    BuildError, Condition, Decision, Engine, EngineBuilder, Moment, RuleSet, Rules, Statements, format,
+    BuildError, Condition, Decision, Engine, EngineBuilder, Moment, Reach, Reached, RuleSet, Rules,
+    Statements, format,
 };
 pub use explain::Explanation;
 pub use limits::Limits;

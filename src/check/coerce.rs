@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use super::resolve::clip;
 use crate::diagnostic::{Code, Problem, Span};
 use crate::schema::{Time, Type, Value, Version};
-use crate::syntax::ast::{Literal, Member, Spanned};
+use crate::syntax::ast::{Literal, Member};
 use crate::syntax::literal;
 
 /// The type a literal has when nothing asks for another.
-pub(super) fn natural(literal: &Literal) -> Option<Type> {
+pub(super) fn natural(literal: &Literal<'_>) -> Option<Type> {
     match literal {
         Literal::String(_) => Some(Type::String),
         Literal::Int(_) => Some(Type::Int),
@@ -21,10 +21,9 @@ pub(super) fn natural(literal: &Literal) -> Option<Type> {
 }
 
 /// The literal as a value of type `ty`.
-pub(super) fn coerce(literal: &Spanned<Literal>, ty: Type) -> Result<Value<'static>, Problem> {
-    let span = literal.span;
-    match (&literal.node, ty) {
-        (Literal::String(s), Type::String) => Ok(Value::from(s.clone())),
+pub(super) fn coerce(literal: &Literal<'_>, span: Span, ty: Type) -> Result<Value<'static>, Problem> {
+    match (literal, ty) {
+        (Literal::String(s), Type::String) => Ok(Value::from(s.clone().into_owned())),
         (Literal::String(s), Type::Version) => {
             Version::parse(s.as_bytes()).map(Value::Version).ok_or_else(|| {
                 Problem::new(Code::BadLiteral, span, format!("`{}` is not a version", clip(s)))
@@ -91,7 +90,7 @@ pub(super) fn coerce(literal: &Spanned<Literal>, ty: Type) -> Result<Value<'stat
 }
 
 /// The member of a list as an inclusive range of values of type `ty`.
-pub(super) fn member(member: &Member, ty: Type) -> Result<(Value<'static>, Value<'static>), Problem> {
+pub(super) fn member(member: &Member<'_>, ty: Type) -> Result<(Value<'static>, Value<'static>), Problem> {
     match member {
         Member::One(one) => {
             let net = match (&one.node, ty) {
@@ -104,12 +103,12 @@ pub(super) fn member(member: &Member, ty: Type) -> Result<(Value<'static>, Value
             };
             match net {
                 Some(net) => Ok((Value::Ip(net.network()), Value::Ip(net.broadcast()))),
-                None => coerce(one, ty).map(|value| (value.clone(), value)),
+                None => coerce(&one.node, one.span, ty).map(|value| (value.clone(), value)),
             }
         }
         Member::Range(from, to) => {
             let span = from.span.to(to.span);
-            let (from, to) = (coerce(from, ty)?, coerce(to, ty)?);
+            let (from, to) = (coerce(&from.node, from.span, ty)?, coerce(&to.node, to.span, ty)?);
             let reversed = match (&from, &to) {
                 (Value::Int(a), Value::Int(b)) => a > b,
                 (Value::Version(a), Value::Version(b)) => a > b,

@@ -4,7 +4,8 @@
 //! true, and is every request that it takes already taken by an earlier route?
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use super::typed::{Condition, Expr, Order, Predicate, Route, Rules, Set, State, Test};
 use crate::diagnostic::{Code, Problem, Problems, Span};
@@ -26,23 +27,27 @@ const PARTS: usize = 64;
 
 /// Lints the rules as a whole.
 pub(super) fn rules(rules: &Rules, problems: &mut Problems) {
-    for route in &rules.routes {
-        condition(&route.condition, route.condition_span, problems);
-    }
-    unreached(&rules.routes, problems);
+    let truths: Vec<_> = rules
+        .routes
+        .iter()
+        .map(|route| condition(&route.condition, route.condition_span, problems))
+        .collect();
+    unreached(&rules.routes, &truths, problems);
 }
 
-/// Lints one condition.
-pub(super) fn condition(condition: &Condition, span: Span, problems: &mut Problems) {
+/// Lints one condition, and says whether it is the same for every request.
+pub(super) fn condition(condition: &Condition, span: Span, problems: &mut Problems) -> Option<bool> {
+    let truth = truth(condition);
     // A literal that can never be equal has been pointed at already, and is the better place to look.
     let told =
         |p: &Problem| p.code == Code::NeverEqual && span.start <= p.span.start && p.span.end <= span.end;
-    if truth(condition) == Some(false) && !problems.kept.iter().any(told) {
+    if truth == Some(false) && !problems.kept.iter().any(told) {
         problems.push(
             Problem::new(Code::NeverMatches, span, "this condition is never true")
                 .label("no request can satisfy it"),
         );
     }
+    truth
 }
 
 // === members ===
@@ -58,7 +63,7 @@ pub(super) struct Duplicate {
 /// Members that add nothing, by their `ranges` as values of one type.
 pub(super) fn duplicates(ranges: &[Range]) -> Vec<Duplicate> {
     let mut found = Vec::new();
-    let mut seen: HashMap<&Range, usize> = HashMap::new();
+    let mut seen: HashMap<&Range, usize> = HashMap::with_capacity(ranges.len());
     let mut single = Vec::with_capacity(ranges.len());
     for (at, range) in ranges.iter().enumerate() {
         match seen.entry(range) {
@@ -86,7 +91,7 @@ pub(super) fn duplicates(ranges: &[Range]) -> Vec<Duplicate> {
 }
 
 /// What is said of a member that adds nothing.
-pub(super) fn duplicate(members: &[Member], duplicate: Duplicate) -> Option<Problem> {
+pub(super) fn duplicate(members: &[Member<'_>], duplicate: Duplicate) -> Option<Problem> {
     let (member, first) = members.get(duplicate.at).zip(members.get(duplicate.first))?;
     let (what, label) = if duplicate.within {
         ("a member lies within another", "delete it, or the wider one")
@@ -180,6 +185,31 @@ enum Whole {
 }
 
 fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Option<String>)> {
+    match expr {
+        Expr::Field(field) if is_plain(field, text) => None,
+        _ => fault(expr, text, whole),
+    }
+}
+
+/// Whether a text is such a host or path that there is no fault with it, as nearly all are.
+fn is_plain(field: &Field, text: &[u8]) -> bool {
+    let letter = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~');
+    match field {
+        Field::Host => text
+            .split(|b| *b == b'.')
+            .all(|label| !label.is_empty() && label.iter().all(|b| letter(b) && !b.is_ascii_uppercase())),
+        Field::Path => text.strip_prefix(b"/").is_some_and(|rest| {
+            let segments = rest.strip_suffix(b"/").unwrap_or(rest).split(|b| *b == b'/');
+            segments.into_iter().all(|segment| match segment {
+                [first, rest @ ..] => letter(first) && rest.iter().all(|b| letter(b) || *b == b'.'),
+                [] => false,
+            })
+        }),
+        _ => false,
+    }
+}
+
+fn fault(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Option<String>)> {
     let upper = text.iter().any(u8::is_ascii_uppercase);
     let lower = || String::from_utf8_lossy(&text.to_ascii_lowercase()).into_owned();
     let say = |reason: &str, instead: Option<String>| {
@@ -290,27 +320,26 @@ pub(super) fn truth(condition: &Condition) -> Option<bool> {
         Condition::Constant(constant) => Some(*constant),
         Condition::Not(inner) => truth(inner).map(|truth| !truth),
         Condition::Test(test) => (never_satisfied(test)).then_some(test.negated),
-        Condition::All(parts) => {
-            let truths: Vec<_> = parts.iter().map(truth).collect();
-            if truths.contains(&Some(false)) || contradict(parts) {
-                Some(false)
-            } else if truths.iter().all(|truth| *truth == Some(true)) {
-                Some(true)
-            } else {
-                None
-            }
-        }
-        Condition::Any(parts) => {
-            let truths: Vec<_> = parts.iter().map(truth).collect();
-            if truths.contains(&Some(true)) {
-                Some(true)
-            } else if truths.iter().all(|truth| *truth == Some(false)) {
-                Some(false)
-            } else {
-                None
-            }
+        Condition::All(parts) => match row(parts, false) {
+            Some(false) => Some(false),
+            _ if contradict(parts) => Some(false),
+            truth => truth,
+        },
+        Condition::Any(parts) => row(parts, true),
+    }
+}
+
+/// Whether a row of conditions is the same for every request, when one that is `decides` decides.
+fn row(parts: &[Condition], decides: bool) -> Option<bool> {
+    let mut all = Some(!decides);
+    for part in parts {
+        match truth(part) {
+            Some(truth) if truth == decides => return Some(decides),
+            Some(_) => {}
+            None => all = None,
         }
     }
+    all
 }
 
 /// Whether no value can satisfy the predicate.
@@ -443,23 +472,26 @@ fn within(value: &Value<'_>, from: &Value<'_>, to: &Value<'_>) -> bool {
 
 // === reach ===
 
-/// Routes of which every request is taken by an earlier one.
-fn unreached(routes: &[Route], problems: &mut Problems) {
+/// Routes of which every request is taken by an earlier one; `truths` are what is known of their conditions.
+fn unreached(routes: &[Route], truths: &[Option<bool>], problems: &mut Problems) {
     #[expect(clippy::mutable_key_type, reason = "what is mutable in a regular expression is its cache")]
-    let mut equal: HashMap<&Condition, &Route> = HashMap::new();
+    let mut equal: HashMap<&Condition, &Route> = HashMap::with_capacity(routes.len());
     let mut earlier: Vec<&Route> = Vec::new();
     let mut always: Option<&Route> = None;
     let mut budget = PAIRS;
-    for route in routes {
+    for (route, truth) in routes.iter().zip(truths) {
         let covering = always.or_else(|| equal.get(&route.condition).copied()).or_else(|| {
             // Once the budget is spent, none is looked at.
             let first = if budget > 0 { earlier.as_slice() } else { &[] };
-            first.iter().copied().find(|first| implies(&route.condition, &first.condition, 4, &mut budget))
+            first.iter().copied().find(|first| {
+                // They are not equal, or the first of those that are would have been found.
+                spend(&mut budget, 1) && implies_other(&route.condition, &first.condition, 4, &mut budget)
+            })
         });
         // One that is never true has been told so already; a paused one is not reached anyway.
         if let Some(first) = covering
             && route.state != State::Paused
-            && truth(&route.condition) != Some(false)
+            && *truth != Some(false)
         {
             problems.push(
                 Problem::new(
@@ -477,7 +509,7 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
         if route.state == State::Live && takes_all {
             equal.entry(&route.condition).or_insert(route);
             earlier.push(route);
-            if truth(&route.condition) == Some(true) {
+            if *truth == Some(true) {
                 always.get_or_insert(route);
             }
         }
@@ -487,12 +519,11 @@ fn unreached(routes: &[Route], problems: &mut Problems) {
 /// Whether `wide` is surely true wherever `narrow` is. `depth` bounds the work on nested rows.
 fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
     // Rows in rows multiply: each step is paid for, and not only each pair of routes.
-    if !spend(budget, 1) {
-        return false;
-    }
-    if same(narrow, wide, budget) {
-        return true;
-    }
+    spend(budget, 1) && (same(narrow, wide, budget) || implies_other(narrow, wide, depth, budget))
+}
+
+/// As [`implies`], of another condition.
+fn implies_other(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else { return false };
     let short = |parts: &[Condition]| parts.len() <= PARTS;
     match (narrow, wide) {

@@ -1,8 +1,10 @@
 //! The typed rules: every name found, every literal read, every type checked.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+use smallvec::SmallVec;
 
 use crate::diagnostic::Span;
 pub(crate) use crate::schema::Order;
@@ -32,7 +34,7 @@ pub(crate) struct Logical {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
-    pub(crate) name: Arc<str>,
+    pub(crate) name: Box<str>,
     pub(crate) state: State,
     pub(crate) condition: Condition,
     pub(crate) outcome: Outcome,
@@ -43,9 +45,9 @@ pub(crate) struct Route {
 /// One target, or several with a split; never none.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: SmallVec<[Target; 1]>,
     /// Present when there is more than one target.
-    pub(crate) deal: Option<Deal>,
+    pub(crate) deal: Option<Box<Deal>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,9 +197,9 @@ impl Hash for Set {
 
 impl Members {
     pub(crate) fn new(members: Vec<(Value<'static>, Value<'static>)>) -> Self {
-        let mut hasher = DefaultHasher::new();
-        members.hash(&mut hasher);
-        Members(Arc::new(Hashed { hash: hasher.finish(), members: members.into() }))
+        // Seeded once a process, so that nobody can write lists that collide.
+        static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+        Members(Arc::new(Hashed { hash: SEED.hash_one(&members), members: members.into() }))
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn run(
 }
 
 fn finish(
-    file: &ast::File,
+    file: &ast::File<'_>,
     text: &str,
     source: &Source,
     schema: &Schema,

@@ -1,10 +1,11 @@
 //! The names that rules may use.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use foldhash::HashMap;
 
 use super::field::Custom;
 use super::http::ClientAddr;

@@ -1,7 +1,9 @@
 //! The tree of a rule text, as it was written.
 //!
 //! Nothing is resolved here: a word is a word, whether a field of that name exists or not. Nodes know where
-//! they stand and compare without it.
+//! they stand and compare without it. They borrow from the text: only strings with escapes are made anew.
+
+use std::borrow::Cow;
 
 use crate::diagnostic::Span;
 
@@ -12,12 +14,15 @@ pub(crate) struct Spanned<T> {
     pub(crate) span: Span,
 }
 
+/// A name, or another string, as it is meant: without quotes and escapes.
+pub(crate) type Text<'t> = Spanned<Cow<'t, str>>;
+
 /// One text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct File {
-    pub(crate) items: Vec<Item>,
+pub(crate) struct File<'t> {
+    pub(crate) items: Vec<Item<'t>>,
     /// Comments after the last statement.
-    pub(crate) end: Vec<Comment>,
+    pub(crate) end: Vec<Comment<'t>>,
     /// Names of lists and clusters, and `default`, whose statements were not understood.
     pub(crate) broken: Vec<String>,
     /// Not all of the text was looked at, because it is too large.
@@ -26,53 +31,52 @@ pub(crate) struct File {
 
 /// A statement with the comments that belong to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Item {
-    pub(crate) statement: Spanned<Statement>,
+pub(crate) struct Item<'t> {
+    pub(crate) statement: Spanned<Statement<'t>>,
     /// The comments above it and within it.
-    pub(crate) above: Vec<Comment>,
+    pub(crate) above: Vec<Comment<'t>>,
     /// A blank line between the comments above, or the statement before, and this one.
     pub(crate) blank_before: bool,
     /// The comment on the line where it ends.
-    pub(crate) beside: Option<String>,
+    pub(crate) beside: Option<&'t str>,
 }
 
 /// A comment without its `#`, and whether a blank line stands before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Comment {
-    pub(crate) text: String,
+pub(crate) struct Comment<'t> {
+    pub(crate) text: &'t str,
     pub(crate) blank_before: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "most statements are rules, the largest")]
-pub(crate) enum Statement {
-    List(List),
-    Cluster(Cluster),
-    Rule(Rule),
-    Default(Outcome),
+pub(crate) enum Statement<'t> {
+    List(List<'t>),
+    Cluster(Cluster<'t>),
+    Rule(Rule<'t>),
+    Default(Outcome<'t>),
 }
 
 /// `list NAME = [ … ]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct List {
-    pub(crate) name: Spanned<String>,
-    pub(crate) members: Vec<Member>,
+pub(crate) struct List<'t> {
+    pub(crate) name: Text<'t>,
+    pub(crate) members: Vec<Member<'t>>,
 }
 
 /// `cluster NAME = OUTCOME`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cluster {
-    pub(crate) name: Spanned<String>,
-    pub(crate) outcome: Outcome,
+pub(crate) struct Cluster<'t> {
+    pub(crate) name: Text<'t>,
+    pub(crate) outcome: Outcome<'t>,
 }
 
 /// `[paused | shadow] KIND NAME: CONDITION => OUTCOME`. There is one kind so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rule {
+pub(crate) struct Rule<'t> {
     pub(crate) state: State,
-    pub(crate) name: Spanned<String>,
-    pub(crate) condition: Spanned<Condition>,
-    pub(crate) outcome: Outcome,
+    pub(crate) name: Text<'t>,
+    pub(crate) condition: Spanned<Condition<'t>>,
+    pub(crate) outcome: Outcome<'t>,
 }
 
 /// Whether a rule is evaluated, and whether it acts.
@@ -89,38 +93,53 @@ pub enum State {
 
 /// One cluster, or several by weight, dealt by a key or by chance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    pub(crate) targets: Vec<Target>,
-    pub(crate) key: Option<Spanned<Value>>,
-    /// In place of the statement's name.
-    pub(crate) salt: Option<Spanned<String>>,
+pub(crate) struct Outcome<'t> {
+    pub(crate) first: Target<'t>,
+    pub(crate) others: Vec<Target<'t>>,
+    pub(crate) by: Option<Box<By<'t>>>,
     pub(crate) place: Place,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) cluster: Spanned<String>,
+pub(crate) struct By<'t> {
+    pub(crate) key: Spanned<Value<'t>>,
+    /// In place of the statement's name.
+    pub(crate) salt: Option<Text<'t>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target<'t> {
+    pub(crate) cluster: Text<'t>,
     /// In steps of 0.0001.
     pub(crate) weight: Option<Spanned<u64>>,
 }
 
+/// What is large stands in a box: a tree is made by moving its nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Condition {
-    Or(Vec<Spanned<Condition>>),
-    And(Vec<Spanned<Condition>>),
-    Not(Box<Spanned<Condition>>),
+pub(crate) enum Condition<'t> {
+    Or(Vec<Spanned<Condition<'t>>>),
+    And(Vec<Spanned<Condition<'t>>>),
+    Not(Box<Spanned<Condition<'t>>>),
     /// A value that stands alone: `true`, `is_staff`, `exists(…)`.
-    Value(Value),
-    Compare {
-        left: Spanned<Value>,
-        relation: Spanned<Relation>,
-        right: Spanned<Value>,
-    },
-    In {
-        left: Spanned<Value>,
-        negated: bool,
-        set: Spanned<Set>,
-    },
+    Value(Box<Value<'t>>),
+    Compare(Box<Compare<'t>>),
+    In(Box<In<'t>>),
+}
+
+/// `LEFT RELATION RIGHT`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Compare<'t> {
+    pub(crate) left: Spanned<Value<'t>>,
+    pub(crate) relation: Spanned<Relation>,
+    pub(crate) right: Spanned<Value<'t>>,
+}
+
+/// `LEFT in SET` or `LEFT not in SET`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct In<'t> {
+    pub(crate) left: Spanned<Value<'t>>,
+    pub(crate) negated: bool,
+    pub(crate) set: Spanned<Set<'t>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,33 +159,33 @@ pub(crate) enum Relation {
 
 /// The right side of `in`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Set {
-    Named(String),
-    Literal(Vec<Member>),
+pub(crate) enum Set<'t> {
+    Named(Cow<'t, str>),
+    Literal(Vec<Member<'t>>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Member {
-    One(Spanned<Literal>),
+pub(crate) enum Member<'t> {
+    One(Spanned<Literal<'t>>),
     /// `a..b`, both included.
-    Range(Spanned<Literal>, Spanned<Literal>),
+    Range(Spanned<Literal<'t>>, Spanned<Literal<'t>>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Value {
-    Literal(Literal),
+pub(crate) enum Value<'t> {
+    Literal(Literal<'t>),
     /// `name` or `name(argument)`.
     Field {
-        name: Spanned<String>,
-        argument: Option<Spanned<String>>,
+        name: Spanned<&'t str>,
+        argument: Option<Text<'t>>,
     },
     Call {
         function: Spanned<Function>,
-        arguments: Vec<Spanned<Value>>,
+        arguments: Vec<Spanned<Value<'t>>>,
     },
     /// `a ?? b ?? …`: the first that is not empty.
-    Coalesce(Vec<Spanned<Value>>),
-    Modulo(Box<Spanned<Value>>, Spanned<i64>),
+    Coalesce(Vec<Spanned<Value<'t>>>),
+    Modulo(Box<Spanned<Value<'t>>>, Spanned<i64>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,8 +199,8 @@ pub(crate) enum Function {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Literal {
-    String(String),
+pub(crate) enum Literal<'t> {
+    String(Cow<'t, str>),
     Int(i64),
     /// In steps of 0.0001; written with a point.
     Decimal(u64),
@@ -233,9 +252,17 @@ impl<T> Spanned<T> {
     }
 }
 
+// === impl Outcome ===
+
+impl<'t> Outcome<'t> {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target<'t>> + Clone {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
 // === impl Member ===
 
-impl Member {
+impl Member<'_> {
     pub(crate) fn span(&self) -> Span {
         match self {
             Member::One(one) => one.span,

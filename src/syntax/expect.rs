@@ -3,7 +3,7 @@
 //! pest tells the furthest place it reached and which rules it tried there. What the author sees is in their
 //! own terms: what was found, what can stand there, and for the slips that everybody makes, what to write.
 
-use super::{GATEWAY_KINDS, RESERVED, is_word};
+use super::{GATEWAY_KINDS, is_reserved, is_word};
 use crate::diagnostic::{Code, Problem, Span, nearest};
 
 /// What may stand at a place, in the order in which it is said.
@@ -109,7 +109,7 @@ pub(super) fn no_statement(text: &str, at: usize) -> Problem {
         )
         .label("this version knows `list`, `cluster`, `route` and `default`");
     }
-    if is_word(found) && !RESERVED.contains(&found) {
+    if is_word(found) && !is_reserved(found) {
         let problem = Problem::new(Code::UnknownStatement, span, format!("unknown statement `{found}`"));
         return match nearest(found, STATEMENTS.iter().copied()) {
             Some(near) => problem.label(format!("did you mean `{near}`?")),

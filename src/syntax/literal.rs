@@ -1,5 +1,6 @@
 //! Literals read strictly, with a word about what is wrong.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::ast::Literal;
@@ -12,10 +13,10 @@ const PLACES: usize = 4;
 pub(crate) const LARGEST_WEIGHT: u64 = 1_000_000_000;
 
 /// Reads `"…"`, whose quotes are there: the grammar saw to that.
-pub(super) fn string(token: &str, span: Span) -> Result<String, Problem> {
+pub(super) fn string(token: &str, span: Span) -> Result<Cow<'_, str>, Problem> {
     let inside = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
     if !inside.contains('\\') {
-        return Ok(inside.to_owned());
+        return Ok(Cow::Borrowed(inside));
     }
     let mut out = String::with_capacity(inside.len());
     let mut chars = inside.char_indices();
@@ -62,18 +63,18 @@ pub(super) fn string(token: &str, span: Span) -> Result<String, Problem> {
             }
         }
     }
-    Ok(out)
+    Ok(Cow::Owned(out))
 }
 
 /// What stands between the quotes of `r"…"` or `r#"…"#`.
-pub(super) fn raw(token: &str) -> String {
+pub(super) fn raw(token: &str) -> &str {
     let hashes = token.bytes().skip(1).take_while(|b| *b == b'#').count();
-    token.get(hashes + 2..token.len().saturating_sub(hashes + 1)).unwrap_or_default().to_owned()
+    token.get(hashes + 2..token.len().saturating_sub(hashes + 1)).unwrap_or_default()
 }
 
 /// Reads a token that starts with a digit or a minus, or has a colon in it: an int, a decimal, an address or a
 /// network.
-pub(super) fn number(token: &str, span: Span) -> Result<Literal, Problem> {
+pub(super) fn number(token: &str, span: Span) -> Result<Literal<'static>, Problem> {
     let bad = |message: String| Problem::new(Code::BadLiteral, span, message);
     if let Some((address, prefix)) = token.split_once('/') {
         return network(address, prefix, span).map(Literal::Cidr);
@@ -200,7 +201,9 @@ mod tests {
 
     #[test]
     fn strings_are_unescaped() {
-        let read = |t: &str| string(t, at(t)).map_err(|p| p.message);
+        fn read(t: &str) -> Result<Cow<'_, str>, String> {
+            string(t, at(t)).map_err(|p| p.message)
+        }
         assert_eq!(read(r#""a\"b\\c\n\r\t""#), Ok("a\"b\\c\n\r\t".into()));
         assert_eq!(read(r#""\u{e9}\u{1F600}x""#), Ok("é😀x".into()));
         for bad in [r#""\x""#, r#""\u{}""#, r#""\u{d800}""#, r#""\u{1234567}""#, r#""\u12""#, r#""\é""#] {

@@ -9,59 +9,67 @@
 
 pub(crate) mod ast;
 mod expect;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod literal;
 mod parse;
 pub(crate) mod print;
+mod quick;
 mod scan;
 
 pub(crate) use parse::{parse_condition, parse_file, parse_list, parse_outcome};
 
-/// Words that cannot be a name without quotes: they start statements or join conditions.
-pub(crate) const RESERVED: &[&str] = &[
-    "list",
-    "cluster",
-    "default",
-    "paused",
-    "shadow",
-    "route",
-    "deny",
-    "limit",
-    "cache",
-    "capture",
-    "mirror",
-    "by",
-    "and",
-    "or",
-    "not",
-    "in",
-    "starts_with",
-    "ends_with",
-    "contains",
-    "under",
-    "matches",
-    "true",
-    "false",
-];
-
-/// Whether `word` starts statements.
-pub(crate) fn is_starter(word: &str) -> bool {
-    RESERVED.get(..STARTERS).is_some_and(|starters| starters.contains(&word))
-}
-
-/// How many words at the head of [`RESERVED`] start statements.
-const STARTERS: usize = 11;
-
 /// The statements of the service gateway, which have their names already.
 pub(crate) const GATEWAY_KINDS: &[&str] = &["deny", "limit", "cache", "capture", "mirror"];
 
+/// Makes the questions out of the one list of words. They are asked for every word of a text.
+macro_rules! reserved {
+    (starters: $($starter:literal)* others: $($other:literal)*) => {
+        /// Words that cannot be a name without quotes: they start statements or join conditions.
+        #[cfg(test)]
+        pub(crate) const RESERVED: &[&str] = &[$($starter,)* $($other),*];
+
+        /// Whether `word` starts statements.
+        pub(crate) fn is_starter(word: &str) -> bool {
+            matches!(word, $($starter)|*)
+        }
+
+        /// Whether `word` cannot be a name without quotes.
+        pub(crate) fn is_reserved(word: &str) -> bool {
+            matches!(word, $($starter)|* | $($other)|*)
+        }
+    };
+}
+
+reserved! {
+    starters: "list" "cluster" "default" "paused" "shadow" "route" "deny" "limit" "cache" "capture" "mirror"
+    others: "by" "and" "or" "not" "in" "starts_with" "ends_with" "contains" "under" "matches" "true" "false"
+}
+
 /// Whether `name` can be written without quotes.
 pub(crate) fn is_bare(name: &str) -> bool {
-    is_word(name) && !RESERVED.contains(&name)
+    is_word(name) && !is_reserved(name)
 }
 
 /// Whether `name` has the shape of a name, reserved or not.
 pub(crate) fn is_word(name: &str) -> bool {
     let mut bytes = name.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_') && bytes.all(is_letter)
 }
+
+/// Whether a name can go on with this byte.
+#[expect(clippy::indexing_slicing, reason = "there is a place for every byte")]
+pub(crate) fn is_letter(byte: u8) -> bool {
+    LETTERS[byte as usize]
+}
+
+#[expect(clippy::indexing_slicing, reason = "there is a place for every byte")]
+const LETTERS: [bool; 256] = {
+    let mut letters = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        letters[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        byte += 1;
+    }
+    letters
+};

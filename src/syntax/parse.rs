@@ -3,6 +3,7 @@
 //! A text is parsed statement by statement. After a mistake the parser goes on at the next line that starts
 //! with a statement's word, so one text gives all its mistakes at once.
 
+use std::borrow::Cow;
 use std::iter::Peekable;
 
 use pest::Parser as _;
@@ -10,11 +11,12 @@ use pest::error::{ErrorVariant, InputLocation};
 use pest::iterators::{Pair, Pairs};
 
 use super::ast::{
-    Cluster, Comment, Condition, File, Function, Item, List, Literal, Member, Outcome, Place, Relation,
-    Rule as RouteRule, Set, Spanned, State, Statement, Target, Value,
+    By, Cluster, Comment, Compare, Condition, File, Function, In, Item, List, Literal, Member, Outcome,
+    Place, Relation, Rule as RouteRule, Set, Spanned, State, Statement, Target, Text, Value,
 };
 use super::expect::{Expected, no_statement, shown, unexpected};
-use super::{GATEWAY_KINDS, RESERVED, is_bare, is_starter, is_word, literal, scan};
+use super::scan::{self, Scan, skip_blank};
+use super::{GATEWAY_KINDS, is_bare, is_reserved, is_starter, is_word, literal, quick};
 use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::limits::Limits;
 
@@ -26,16 +28,26 @@ struct Grammar;
 type Parsed<T> = Result<T, Problem>;
 
 /// Parses a whole text. What could be understood is in the file, the rest in `problems`.
-pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -> File {
+pub(crate) fn parse_file<'t>(text: &'t str, limits: &Limits, problems: &mut Problems) -> File<'t> {
+    file(text, limits, problems, quick::statement)
+}
+
+/// As [`parse_file`]; what `quick` cannot read, the grammar does.
+pub(super) fn file<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+    mut quick: impl FnMut(&'t str, usize, &Limits) -> Option<(Statement<'t>, usize)>,
+) -> File<'t> {
     let mut file = File::default();
     if !fits(text, limits, problems) {
         file.incomplete = true;
         return file;
     }
-    let scan = scan::scan(text, limits.effective_depth());
-    for &at in &scan.too_deep {
-        problems.push(too_deep(at, limits));
-    }
+    // About what a simple rule takes: to grow would be to move them all.
+    file.items.reserve(limits.statements.min(text.len() / 64));
+    // Only needed when something cannot be read quickly, and made before anything is said.
+    let mut known: Option<Scan> = None;
     let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut gap_start = at;
     loop {
@@ -45,6 +57,7 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
             break;
         }
         if file.items.len() >= limits.statements {
+            known.get_or_insert_with(|| look(text, limits, problems));
             problems.push(
                 Problem::new(
                     Code::TooLarge,
@@ -56,56 +69,53 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
             file.incomplete = true;
             return file;
         }
-        let next = scan.anchors.get(scan.anchors.partition_point(|&anchor| anchor <= at)).copied();
-        // A text that nests too deep must not reach the parser, which recurses.
-        let stretch_end = next.unwrap_or(text.len());
-        let deep = scan
-            .too_deep
-            .get(scan.too_deep.partition_point(|&deep| deep < at))
-            .is_some_and(|&d| d < stretch_end);
-        let parsed = if deep { None } else { statement(text, at, stretch_end, limits, problems) };
+        let deep = known.as_ref().is_some_and(|scan| scan.is_deep(at));
+        let parsed = match if deep { None } else { quick(text, at, limits) } {
+            Some((statement, end)) => Ok((Some(statement), end)),
+            None => {
+                let scan = known.get_or_insert_with(|| look(text, limits, problems));
+                let next = scan.next(at);
+                // A text that nests too deep must not reach the parser, which recurses.
+                let whole = !scan.is_deep(at);
+                whole
+                    .then(|| statement(text, at, next.unwrap_or(text.len()), limits, problems))
+                    .flatten()
+                    .ok_or(next)
+            }
+        };
         match parsed {
-            Some((node, end)) => {
+            Ok((Some(node), end)) => {
                 let gap = text.get(gap_start..at).unwrap_or("");
                 let (mut above, mut blank_before) =
                     comments_above(gap, gap_start == 0 || file.items.is_empty());
-                if let Some(node) = node {
-                    let span = Span::new(at, end);
-                    for inside in scan::comments(span.of(text)) {
-                        above.push(Comment {
-                            text: comment_text(inside.of(span.of(text))),
-                            // It is printed above the statement and stays with it: the blank line goes first.
-                            blank_before: std::mem::take(&mut blank_before),
-                        });
-                    }
-                    let (beside, after) = comment_beside(text, end);
-                    file.items.push(Item {
-                        statement: Spanned::new(node, span),
-                        above,
-                        blank_before,
-                        beside,
+                let span = Span::new(at, end);
+                for inside in scan::comments(span.of(text)) {
+                    above.push(Comment {
+                        text: comment_text(inside.of(span.of(text))),
+                        // It is printed above the statement and stays with it: the blank line goes first.
+                        blank_before: std::mem::take(&mut blank_before),
                     });
-                    at = after;
-                } else {
-                    file.broken.extend(defined_name(rest));
-                    at = end;
                 }
+                let (beside, after) = comment_beside(text, end);
+                file.items.push(Item { statement: Spanned::new(node, span), above, blank_before, beside });
+                at = after;
                 gap_start = at;
             }
-            None => {
+            Ok((None, end)) => {
+                file.broken.extend(defined_name(rest));
+                at = end;
+                gap_start = at;
+            }
+            Err(next) => {
                 file.broken.extend(defined_name(rest));
                 // What is passed over may have had the default in it.
-                let passed = text.get(at..stretch_end).unwrap_or("");
+                let passed = text.get(at..next.unwrap_or(text.len())).unwrap_or("");
                 if memchr::memmem::find(passed.as_bytes(), b"default").is_some() {
                     file.broken.push("default".to_owned());
                 }
-                match next {
-                    Some(next) => {
-                        at = next;
-                        gap_start = at;
-                    }
-                    None => return file,
-                }
+                let Some(next) = next else { return file };
+                at = next;
+                gap_start = at;
             }
         }
     }
@@ -113,12 +123,47 @@ pub(crate) fn parse_file(text: &str, limits: &Limits, problems: &mut Problems) -
     file
 }
 
+/// Scans the text, and says where it nests too deep.
+fn look(text: &str, limits: &Limits, problems: &mut Problems) -> Scan {
+    let scan = scan::scan(text, limits.effective_depth());
+    for &at in &scan.too_deep {
+        problems.push(too_deep(at, limits));
+    }
+    scan
+}
+
 /// Parses a condition that stands alone.
-pub(crate) fn parse_condition(
-    text: &str,
+pub(crate) fn parse_condition<'t>(
+    text: &'t str,
     limits: &Limits,
     problems: &mut Problems,
-) -> Option<Spanned<Condition>> {
+) -> Option<Spanned<Condition<'t>>> {
+    quick::condition(text, limits).or_else(|| slow_condition(text, limits, problems))
+}
+
+/// Parses an outcome that stands alone: what follows `=>`.
+pub(crate) fn parse_outcome<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Outcome<'t>> {
+    quick::outcome(text, limits).or_else(|| slow_outcome(text, limits, problems))
+}
+
+/// Parses the members of a list that stands alone, brackets included.
+pub(crate) fn parse_list<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Vec<Member<'t>>> {
+    quick::members(text, limits).or_else(|| slow_list(text, limits, problems))
+}
+
+pub(super) fn slow_condition<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Spanned<Condition<'t>>> {
     piece(text, limits, problems, Rule::lone_condition, |b, pair| {
         let span = b.span(&pair);
         let node = b.condition(pair);
@@ -126,22 +171,28 @@ pub(crate) fn parse_condition(
     })
 }
 
-/// Parses an outcome that stands alone: what follows `=>`.
-pub(crate) fn parse_outcome(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Outcome> {
+pub(super) fn slow_outcome<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Outcome<'t>> {
     piece(text, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
 }
 
-/// Parses the members of a list that stands alone, brackets included.
-pub(crate) fn parse_list(text: &str, limits: &Limits, problems: &mut Problems) -> Option<Vec<Member>> {
+pub(super) fn slow_list<'t>(
+    text: &'t str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Vec<Member<'t>>> {
     piece(text, limits, problems, Rule::lone_set, |b, pair| b.members(pair))
 }
 
-fn piece<T>(
-    text: &str,
+fn piece<'t, T>(
+    text: &'t str,
     limits: &Limits,
     problems: &mut Problems,
     what: Rule,
-    build: impl FnOnce(&mut Builder<'_>, Pair<'_, Rule>) -> Parsed<T>,
+    build: impl FnOnce(&mut Builder<'t, '_>, Pair<'t, Rule>) -> Parsed<T>,
 ) -> Option<T> {
     if !fits(text, limits, problems) {
         return None;
@@ -190,13 +241,13 @@ fn too_deep(at: usize, limits: &Limits) -> Problem {
 ///
 /// pest gets the text up to `end`, the next place to go on: what it says of a mistake costs it a walk over all
 /// that it was given.
-fn statement(
-    text: &str,
+fn statement<'t>(
+    text: &'t str,
     at: usize,
     end: usize,
     limits: &Limits,
     problems: &mut Problems,
-) -> Option<(Option<Statement>, usize)> {
+) -> Option<(Option<Statement<'t>>, usize)> {
     let rest = text.get(at..end).unwrap_or("");
     let word =
         rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
@@ -347,42 +398,29 @@ fn expected(tried: Rule) -> Option<Expected> {
 
 // === comments ===
 
-/// The first byte at or after `at` that is neither white space nor comment.
-fn skip_blank(text: &str, at: usize) -> usize {
-    let mut at = at;
-    loop {
-        let rest = text.get(at..).unwrap_or("");
-        let blank = rest.bytes().take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')).count();
-        at += blank;
-        match rest.as_bytes().get(blank) {
-            Some(b'#') => {
-                let rest = rest.get(blank..).unwrap_or("");
-                at += memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
-            }
-            _ => return at,
-        }
-    }
-}
-
-fn comment_text(comment: &str) -> String {
-    comment.strip_prefix('#').unwrap_or(comment).trim_end().to_owned()
+fn comment_text(comment: &str) -> &str {
+    comment.strip_prefix('#').unwrap_or(comment).trim_end()
 }
 
 /// The comments of a gap between statements, and whether a blank line stands before what follows it. Blank
 /// lines at the start of a text do not count.
-fn comments_above(gap: &str, first: bool) -> (Vec<Comment>, bool) {
-    let mut comments: Vec<Comment> = Vec::new();
+fn comments_above(gap: &str, first: bool) -> (Vec<Comment<'_>>, bool) {
+    let mut comments: Vec<Comment<'_>> = Vec::new();
+    if gap == "\n" {
+        // As it is nearly everywhere.
+        return (comments, false);
+    }
     let mut blank = false;
     // The first piece is the end of the line before, the last the start of the statement's own.
-    let lines: Vec<&str> = gap.split('\n').collect();
     let inner = if first { 0 } else { 1 };
-    for (i, line) in lines.iter().enumerate() {
+    let mut lines = gap.split('\n').enumerate().peekable();
+    while let Some((i, line)) = lines.next() {
         let line = line.trim();
         if let Some(text) = line.strip_prefix('#') {
             let blank_before = blank && !(first && comments.is_empty());
-            comments.push(Comment { text: text.trim_end().to_owned(), blank_before });
+            comments.push(Comment { text: text.trim_end(), blank_before });
             blank = false;
-        } else if i >= inner && i + 1 < lines.len() && line.is_empty() {
+        } else if i >= inner && lines.peek().is_some() && line.is_empty() {
             blank = true;
         }
     }
@@ -391,40 +429,41 @@ fn comments_above(gap: &str, first: bool) -> (Vec<Comment>, bool) {
 }
 
 /// The comment between the end of a statement and the end of its line, and where it ends.
-fn comment_beside(text: &str, end: usize) -> (Option<String>, usize) {
+fn comment_beside(text: &str, end: usize) -> (Option<&str>, usize) {
     let rest = text.get(end..).unwrap_or("");
-    let line = rest.split('\n').next().unwrap_or("");
-    match line.trim_start_matches([' ', '\t', '\r']).strip_prefix('#') {
-        Some(comment) => (Some(comment.trim_end().to_owned()), end + line.len()),
-        None => (None, end),
+    let behind = rest.trim_start_matches([' ', '\t', '\r']);
+    if !behind.starts_with('#') {
+        return (None, end);
     }
+    let comment = behind.split('\n').next().unwrap_or("");
+    (Some(comment_text(comment)), end + (rest.len() - behind.len()) + comment.len())
 }
 
 // === tree ===
 
-struct Builder<'t> {
+struct Builder<'t, 'p> {
     text: &'t str,
     /// Where pest's input starts in the text.
     offset: usize,
-    limits: &'t Limits,
-    problems: &'t mut Problems,
+    limits: &'p Limits,
+    problems: &'p mut Problems,
 }
 
 /// An operand or a whole expression before it is known whether it is a condition.
-enum Node {
-    Condition(Condition),
-    Value(Value),
-    Set(Set),
+enum Node<'t> {
+    Condition(Condition<'t>),
+    Value(Value<'t>),
+    Set(Set<'t>),
 }
 
-type Row<'i> = Peekable<Pairs<'i, Rule>>;
+type Row<'t> = Peekable<Pairs<'t, Rule>>;
 
-impl Builder<'_> {
+impl<'t> Builder<'t, '_> {
     fn span(&self, pair: &Pair<'_, Rule>) -> Span {
         Span::new(self.offset + pair.as_span().start(), self.offset + end_of(pair))
     }
 
-    fn statement(&mut self, pair: Pair<'_, Rule>) -> Parsed<Statement> {
+    fn statement(&mut self, pair: Pair<'t, Rule>) -> Parsed<Statement<'t>> {
         let what = pair.as_rule();
         let whole = self.span(&pair);
         let (mut state, mut name, mut condition, mut outcome, mut members) =
@@ -462,7 +501,7 @@ impl Builder<'_> {
         })
     }
 
-    fn name(&mut self, pair: Pair<'_, Rule>) -> Parsed<Spanned<String>> {
+    fn name(&mut self, pair: Pair<'t, Rule>) -> Parsed<Text<'t>> {
         let span = self.span(&pair);
         let Some(inner) = pair.into_inner().next() else {
             return Err(Problem::new(Code::Syntax, span, "a name is missing"));
@@ -484,17 +523,17 @@ impl Builder<'_> {
             return Err(Problem::new(Code::Syntax, span, format!("`{name}` is a reserved word"))
                 .label(format!("as a name it needs quotes: `\"{name}\"`")));
         }
-        Ok(Spanned::new(name.to_owned(), span))
+        Ok(Spanned::new(Cow::Borrowed(name), span))
     }
 
-    fn outcome(&mut self, pair: Pair<'_, Rule>) -> Parsed<Outcome> {
+    fn outcome(&mut self, pair: Pair<'t, Rule>) -> Parsed<Outcome<'t>> {
         let place = Place(self.span(&pair));
-        let mut outcome = Outcome { targets: Vec::new(), key: None, salt: None, place };
+        let (mut targets, mut by) = (Vec::new(), None);
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::target => {
                     let span = self.span(&part);
-                    let mut target: Option<Target> = None;
+                    let mut target: Option<Target<'_>> = None;
                     for part in part.into_inner() {
                         match (part.as_rule(), &mut target) {
                             (Rule::weight, Some(target)) => {
@@ -505,32 +544,35 @@ impl Builder<'_> {
                             _ => target = Some(Target { cluster: self.name(part)?, weight: None }),
                         }
                     }
-                    outcome.targets.push(
+                    targets.push(
                         target.ok_or_else(|| Problem::new(Code::Syntax, span, "a cluster is missing"))?,
                     );
                 }
                 Rule::value => {
                     let span = self.span(&part);
                     let node = self.expression(&mut part.into_inner().peekable())?;
-                    outcome.key = Some(self.as_value(node, span)?);
+                    by = Some(Box::new(By { key: self.as_value(node, span)?, salt: None }));
                 }
                 Rule::salt => {
                     let span = self.span(&part);
                     for token in part.into_inner() {
-                        if let Literal::String(salt) = self.literal(&token)? {
-                            outcome.salt = Some(Spanned::new(salt, span));
+                        if let (Literal::String(salt), Some(by)) = (self.literal(&token)?, &mut by) {
+                            by.salt = Some(Spanned::new(salt, span));
                         }
                     }
                 }
                 _ => {}
             }
         }
-        Ok(outcome)
+        let mut targets = targets.into_iter();
+        let first =
+            targets.next().ok_or_else(|| Problem::new(Code::Syntax, place.0, "a cluster is missing"))?;
+        Ok(Outcome { first, others: targets.collect(), by, place })
     }
 
-    fn members(&mut self, pair: Pair<'_, Rule>) -> Parsed<Vec<Member>> {
+    fn members(&mut self, pair: Pair<'t, Rule>) -> Parsed<Vec<Member<'t>>> {
         let span = self.span(&pair);
-        let mut members: Vec<Member> = Vec::new();
+        let mut members: Vec<Member<'t>> = Vec::new();
         let mut range = false;
         for part in pair.into_inner() {
             let at = self.span(&part);
@@ -570,12 +612,12 @@ impl Builder<'_> {
         Ok(members)
     }
 
-    fn literal(&mut self, pair: &Pair<'_, Rule>) -> Parsed<Literal> {
+    fn literal(&mut self, pair: &Pair<'t, Rule>) -> Parsed<Literal<'t>> {
         let span = self.span(pair);
         let token = pair.as_str();
         match pair.as_rule() {
             Rule::string => literal::string(token, span).map(Literal::String),
-            Rule::raw => Ok(Literal::String(literal::raw(token))),
+            Rule::raw => Ok(Literal::String(Cow::Borrowed(literal::raw(token)))),
             Rule::boolean => Ok(Literal::Bool(token == "true")),
             _ => literal::number(token, span),
         }
@@ -583,16 +625,16 @@ impl Builder<'_> {
 
     // === expressions, from loosest to tightest ===
 
-    fn condition(&mut self, pair: Pair<'_, Rule>) -> Parsed<(Node, Span)> {
+    fn condition(&mut self, pair: Pair<'t, Rule>) -> Parsed<(Node<'t>, Span)> {
         self.expression(&mut pair.into_inner().peekable())
     }
 
-    fn expect_end(&mut self, node: Parsed<(Node, Span)>, span: Span) -> Parsed<Spanned<Condition>> {
+    fn expect_end(&mut self, node: Parsed<(Node<'t>, Span)>, span: Span) -> Parsed<Spanned<Condition<'t>>> {
         let node = node?;
         self.as_condition(node, span)
     }
 
-    fn expression(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn expression(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         self.joined(row, Rule::or, Condition::Or, |b, row| {
             b.joined(row, Rule::and, Condition::And, Builder::negation)
         })
@@ -601,11 +643,11 @@ impl Builder<'_> {
     /// A row of conditions joined by one operator.
     fn joined(
         &mut self,
-        row: &mut Row<'_>,
+        row: &mut Row<'t>,
         operator: Rule,
-        join: fn(Vec<Spanned<Condition>>) -> Condition,
-        mut part: impl FnMut(&mut Self, &mut Row<'_>) -> Parsed<(Node, Span)>,
-    ) -> Parsed<(Node, Span)> {
+        join: fn(Vec<Spanned<Condition<'t>>>) -> Condition<'t>,
+        mut part: impl FnMut(&mut Self, &mut Row<'t>) -> Parsed<(Node<'t>, Span)>,
+    ) -> Parsed<(Node<'t>, Span)> {
         let first = part(self, row)?;
         if row.peek().is_none_or(|pair| pair.as_rule() != operator) {
             return Ok(first);
@@ -629,7 +671,7 @@ impl Builder<'_> {
         }
     }
 
-    fn negation(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn negation(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let mut nots: Vec<Span> = Vec::new();
         while let Some(not) = row.next_if(|pair| pair.as_rule() == Rule::not) {
             nots.push(self.span(&not));
@@ -646,7 +688,7 @@ impl Builder<'_> {
         Ok((Node::Condition(condition.node), condition.span))
     }
 
-    fn comparison(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn comparison(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let is_comparison = |what| matches!(what, Rule::relation | Rule::in_ | Rule::not_in);
         let (left, left_span) = self.remainder(row)?;
         let Some(operator) = row.next_if(|pair| is_comparison(pair.as_rule())) else {
@@ -659,11 +701,11 @@ impl Builder<'_> {
         let condition = if operator.as_rule() == Rule::relation {
             let right = self.as_value((right, right_span), right_span)?;
             let relation = Spanned::new(relation(&operator), operator_span);
-            Condition::Compare { left, relation, right }
+            Condition::Compare(Box::new(Compare { left, relation, right }))
         } else {
             let negated = operator.as_rule() == Rule::not_in;
             let set = Spanned::new(self.as_set(right, right_span)?, right_span);
-            Condition::In { left, negated, set }
+            Condition::In(Box::new(In { left, negated, set }))
         };
         if let Some(chained) = row.peek().filter(|pair| is_comparison(pair.as_rule())) {
             let found = chained.as_str();
@@ -677,7 +719,7 @@ impl Builder<'_> {
         Ok((Node::Condition(condition), span))
     }
 
-    fn remainder(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn remainder(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let (mut node, mut span) = self.coalesce(row)?;
         while let Some(operator) = row.next_if(|pair| pair.as_rule() == Rule::modulo) {
             if let Node::Value(Value::Modulo(..)) = node {
@@ -696,7 +738,7 @@ impl Builder<'_> {
         Ok((node, span))
     }
 
-    fn coalesce(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn coalesce(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let (first, mut span) = self.operand(row)?;
         if row.peek().is_none_or(|pair| pair.as_rule() != Rule::coalesce) {
             return Ok((first, span));
@@ -717,7 +759,7 @@ impl Builder<'_> {
         }
     }
 
-    fn operand(&mut self, row: &mut Row<'_>) -> Parsed<(Node, Span)> {
+    fn operand(&mut self, row: &mut Row<'t>) -> Parsed<(Node<'t>, Span)> {
         let Some(pair) = row.next() else {
             let at = Span::new(self.text.len(), self.text.len());
             return Err(Problem::new(Code::Syntax, at, "an operand is missing"));
@@ -743,30 +785,28 @@ impl Builder<'_> {
             Rule::bare => match pair.as_str() {
                 "true" => Node::Value(Value::Literal(Literal::Bool(true))),
                 "false" => Node::Value(Value::Literal(Literal::Bool(false))),
-                word => {
-                    Node::Value(Value::Field { name: Spanned::new(word.to_owned(), span), argument: None })
-                }
+                word => Node::Value(Value::Field { name: Spanned::new(word, span), argument: None }),
             },
             _ => Node::Value(Value::Literal(self.literal(&pair)?)),
         };
         Ok((node, span))
     }
 
-    fn call(&mut self, pair: Pair<'_, Rule>) -> Parsed<Value> {
+    fn call(&mut self, pair: Pair<'t, Rule>) -> Parsed<Value<'t>> {
         let whole = self.span(&pair);
         let mut inner = pair.into_inner().peekable();
         let Some(name) = inner.next() else {
             return Err(Problem::new(Code::Syntax, whole, "a name is missing"));
         };
-        let name = Spanned::new(name.as_str().to_owned(), self.span(&name));
-        let function = Function::named(&name.node);
+        let name = Spanned::new(name.as_str(), self.span(&name));
+        let function = Function::named(name.node);
         inner.next_if(|pair| pair.as_rule() == Rule::open);
-        let mut arguments: Vec<(Node, Span)> = Vec::new();
+        let mut arguments: Vec<(Node<'t>, Span)> = Vec::new();
         while inner.peek().is_some_and(|pair| !matches!(pair.as_rule(), Rule::close)) {
             match inner.next_if(|pair| pair.as_rule() == Rule::argument) {
-                Some(argument) if function.is_none() || !RESERVED.contains(&argument.as_str()) => {
+                Some(argument) if function.is_none() || !is_reserved(argument.as_str()) => {
                     let span = self.span(&argument);
-                    let name = Spanned::new(argument.as_str().to_owned(), span);
+                    let name = Spanned::new(argument.as_str(), span);
                     arguments.push((Node::Value(Value::Field { name, argument: None }), span));
                 }
                 Some(argument) => {
@@ -796,7 +836,7 @@ impl Builder<'_> {
             return Ok(Value::Call { function: Spanned::new(function, name.span), arguments });
         }
         let text = |node| match node {
-            Node::Value(Value::Field { name, argument: None }) => Some(name.node),
+            Node::Value(Value::Field { name, argument: None }) => Some(Cow::Borrowed(name.node)),
             Node::Value(Value::Literal(Literal::String(text))) => Some(text),
             _ => None,
         };
@@ -819,15 +859,15 @@ impl Builder<'_> {
         }
     }
 
-    fn not_a_field_name(&self, name: &Spanned<String>, span: Span) -> Problem {
+    fn not_a_field_name(&self, name: &Spanned<&str>, span: Span) -> Problem {
         let functions = Function::ALL.iter().map(|(name, _)| *name);
-        let near = crate::diagnostic::nearest(&name.node, functions);
+        let near = crate::diagnostic::nearest(name.node, functions);
         match near {
             Some(near) => {
                 Problem::new(Code::UnknownField, name.span, format!("unknown function `{}`", name.node))
                     .did_you_mean(Some(near))
             }
-            None if RESERVED.contains(&name.node.as_str()) => {
+            None if is_reserved(name.node) => {
                 Problem::new(Code::Syntax, name.span, format!("`{}` stands between its operands", name.node))
                     .label(format!("as in `path {} \"/api\"`", name.node))
             }
@@ -838,7 +878,7 @@ impl Builder<'_> {
                     format!("`{}` is no function, and a field takes one name", name.node),
                 )
                 .label("functions are `lower`, `len`, `int`, `version`, `exists` and `percent`");
-                match name.node.as_str() {
+                match name.node {
                     "has" | "defined" | "is_set" | "present" => {
                         problem.help("whether there is a value asks `exists(…)`")
                     }
@@ -853,15 +893,15 @@ impl Builder<'_> {
 
     // === what a node must be ===
 
-    fn as_condition(&mut self, (node, _): (Node, Span), span: Span) -> Parsed<Spanned<Condition>> {
+    fn as_condition(&mut self, (node, _): (Node<'t>, Span), span: Span) -> Parsed<Spanned<Condition<'t>>> {
         match node {
             Node::Condition(condition) => Ok(Spanned::new(condition, span)),
-            Node::Value(value) => Ok(Spanned::new(Condition::Value(value), span)),
+            Node::Value(value) => Ok(Spanned::new(Condition::Value(Box::new(value)), span)),
             Node::Set(_) => Err(self.lonely_list(span)),
         }
     }
 
-    fn as_value(&mut self, (node, _): (Node, Span), span: Span) -> Parsed<Spanned<Value>> {
+    fn as_value(&mut self, (node, _): (Node<'t>, Span), span: Span) -> Parsed<Spanned<Value<'t>>> {
         match node {
             Node::Value(value) => Ok(Spanned::new(value, span)),
             Node::Condition(_) => Err(Problem::new(
@@ -874,10 +914,10 @@ impl Builder<'_> {
         }
     }
 
-    fn as_set(&mut self, node: Node, span: Span) -> Parsed<Set> {
+    fn as_set(&mut self, node: Node<'t>, span: Span) -> Parsed<Set<'t>> {
         match node {
             Node::Set(set) => Ok(set),
-            Node::Value(Value::Field { name, argument: None }) => Ok(Set::Named(name.node)),
+            Node::Value(Value::Field { name, argument: None }) => Ok(Set::Named(Cow::Borrowed(name.node))),
             // A list's name may need quotes; whether it is one is for the check to know.
             Node::Value(Value::Literal(Literal::String(name))) => Ok(Set::Named(name)),
             Node::Value(Value::Literal(literal)) if !matches!(literal, Literal::Bool(_)) => {
@@ -931,7 +971,7 @@ mod tests {
     use super::*;
     use crate::diagnostic::{Diagnostics, Source};
 
-    fn read(text: &str) -> Result<File, String> {
+    fn read(text: &str) -> Result<File<'_>, String> {
         let mut problems = Problems::new(100);
         let file = parse_file(text, &Limits::default(), &mut problems);
         if problems.has_errors() {

@@ -5,7 +5,9 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::ast::{Comment, Condition, File, Item, Literal, Member, Outcome, Set, State, Statement, Value};
+use super::ast::{
+    Comment, Compare, Condition, File, Item, Literal, Member, Outcome, Set, State, Statement, Value,
+};
 use super::is_bare;
 use crate::diagnostic::unseen;
 use crate::schema::decimal4;
@@ -14,7 +16,7 @@ use crate::schema::decimal4;
 const WIDTH: usize = 100;
 
 /// The canonical text of a file.
-pub(crate) fn print(file: &File) -> String {
+pub(crate) fn print(file: &File<'_>) -> String {
     let mut out = String::new();
     for item in &file.items {
         comments(&mut out, &item.above);
@@ -31,7 +33,7 @@ pub(crate) fn print(file: &File) -> String {
     out
 }
 
-fn comments(out: &mut String, comments: &[Comment]) {
+fn comments(out: &mut String, comments: &[Comment<'_>]) {
     for comment in comments {
         if comment.blank_before {
             out.push('\n');
@@ -41,7 +43,7 @@ fn comments(out: &mut String, comments: &[Comment]) {
 }
 
 /// A statement without a line end.
-pub(crate) fn statement(statement: &Statement) -> String {
+pub(crate) fn statement(statement: &Statement<'_>) -> String {
     match statement {
         Statement::List(list) => {
             let head = format!("list {} = ", Name(&list.name.node));
@@ -78,7 +80,7 @@ pub(crate) fn statement(statement: &Statement) -> String {
     }
 }
 
-fn wrapped(members: &[Member]) -> String {
+fn wrapped(members: &[Member<'_>]) -> String {
     let mut out = String::from("[");
     let mut column = WIDTH;
     for member in members {
@@ -101,10 +103,10 @@ pub(crate) struct Name<'a>(pub(crate) &'a str);
 /// A string in quotes.
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
-struct Members<'a>(&'a [Member]);
+struct Members<'a>(&'a [Member<'a>]);
 
 /// A condition within a row; a row of `||` within `&&` stands in parentheses.
-struct Inside<'a>(&'a Condition, bool);
+struct Inside<'a>(&'a Condition<'a>, bool);
 
 // === impl Display ===
 
@@ -140,7 +142,7 @@ impl Display for Members<'_> {
     }
 }
 
-impl Display for Member {
+impl Display for Member<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Member::One(one) => one.node.fmt(f),
@@ -149,7 +151,7 @@ impl Display for Member {
     }
 }
 
-impl Display for Literal {
+impl Display for Literal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Literal::String(s) => Quoted(s).fmt(f),
@@ -163,11 +165,11 @@ impl Display for Literal {
     }
 }
 
-impl Display for Value {
+impl Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Literal(literal) => literal.fmt(f),
-            Value::Field { name, argument: None } => f.write_str(&name.node),
+            Value::Field { name, argument: None } => f.write_str(name.node),
             Value::Field { name, argument: Some(argument) } => {
                 let bare = super::is_word(&argument.node);
                 let argument = &argument.node;
@@ -198,7 +200,7 @@ impl Display for Value {
     }
 }
 
-impl Display for Set {
+impl Display for Set<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Set::Named(name) => Name(name).fmt(f),
@@ -207,7 +209,7 @@ impl Display for Set {
     }
 }
 
-impl Display for Condition {
+impl Display for Condition<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Condition::Or(parts) => separated(f, parts.iter().map(|part| Inside(&part.node, false)), " || "),
@@ -217,12 +219,13 @@ impl Display for Condition {
                 inner => write!(f, "!({inner})"),
             },
             Condition::Value(value) => value.fmt(f),
-            Condition::Compare { left, relation, right } => {
+            Condition::Compare(compare) => {
+                let Compare { left, relation, right } = &**compare;
                 write!(f, "{} {} {}", left.node, relation.node.symbol(), right.node)
             }
-            Condition::In { left, negated, set } => {
-                let not = if *negated { "not " } else { "" };
-                write!(f, "{} {not}in {}", left.node, set.node)
+            Condition::In(asked) => {
+                let not = if asked.negated { "not " } else { "" };
+                write!(f, "{} {not}in {}", asked.left.node, asked.set.node)
             }
         }
     }
@@ -237,22 +240,22 @@ impl Display for Inside<'_> {
     }
 }
 
-impl Display for Outcome {
+impl Display for Outcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, target) in self.targets.iter().enumerate() {
+        for (i, target) in self.targets().enumerate() {
             let joint = if i > 0 { ", " } else { "" };
             write!(f, "{joint}{}", Name(&target.cluster.node))?;
             if let Some(weight) = &target.weight {
                 write!(f, " {}", decimal4(weight.node))?;
             }
         }
-        if let Some(key) = &self.key {
-            write!(f, " by {}", key.node)?;
+        if let Some(by) = &self.by {
+            write!(f, " by {}", by.key.node)?;
+            if let Some(salt) = &by.salt {
+                write!(f, " salt {}", Quoted(&salt.node))?;
+            }
         }
-        match &self.salt {
-            Some(salt) => write!(f, " salt {}", Quoted(&salt.node)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -271,7 +274,7 @@ fn separated<T: Display>(
 }
 
 /// Comments survive, so an item is printed with them.
-impl Display for Item {
+impl Display for Item<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&statement(&self.statement.node))
     }

@@ -87,6 +87,21 @@ pub(super) fn scan(text: &str, depth: usize) -> Scan {
     scan
 }
 
+// === impl Scan ===
+
+impl Scan {
+    /// The first place to go on behind `at`.
+    pub(super) fn next(&self, at: usize) -> Option<usize> {
+        self.anchors.get(self.anchors.partition_point(|&anchor| anchor <= at)).copied()
+    }
+
+    /// Whether the text nests too deep between `at` and the next place to go on.
+    pub(super) fn is_deep(&self, at: usize) -> bool {
+        let deep = self.too_deep.get(self.too_deep.partition_point(|&deep| deep < at));
+        deep.is_some_and(|&deep| self.next(at).is_none_or(|next| deep < next))
+    }
+}
+
 /// How deep the text nests at a place.
 #[derive(Debug, Default)]
 struct Nesting {
@@ -116,6 +131,23 @@ impl Nesting {
             Token::Word | Token::String if previous == Token::Not => self.nots += 1,
             Token::Join => self.nots = self.outside.last().copied().unwrap_or(0),
             Token::Word | Token::String | Token::Other | Token::Newline | Token::Comment => {}
+        }
+    }
+}
+
+/// The first byte at or after `at` that is neither white space nor comment.
+#[inline]
+pub(super) fn skip_blank(text: &str, at: usize) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = at;
+    loop {
+        match bytes.get(at) {
+            Some(b' ' | b'\t' | b'\r' | b'\n') => at += 1,
+            Some(b'#') => {
+                let rest = bytes.get(at..).unwrap_or_default();
+                at += memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            }
+            _ => return at,
         }
     }
 }

@@ -10,26 +10,26 @@ use crate::schema::{Field, Pattern, PatternError, Type, Value};
 use crate::syntax::ast::{self, Literal, Relation, Spanned};
 
 impl Resolver<'_> {
-    pub(super) fn condition(&mut self, condition: &Spanned<ast::Condition>, salt: &str) -> Option<Condition> {
+    pub(super) fn condition(
+        &mut self,
+        condition: &Spanned<ast::Condition<'_>>,
+        salt: &str,
+    ) -> Option<Condition> {
         let span = condition.span;
         match &condition.node {
-            ast::Condition::Or(parts) => {
-                let parts: Vec<_> = parts.iter().map(|part| self.condition(part, salt)).collect();
-                Some(Condition::Any(parts.into_iter().collect::<Option<_>>()?))
-            }
-            ast::Condition::And(parts) => {
-                let parts: Vec<_> = parts.iter().map(|part| self.condition(part, salt)).collect();
-                Some(Condition::All(parts.into_iter().collect::<Option<_>>()?))
-            }
+            ast::Condition::Or(parts) => self.row(parts, salt).map(Condition::Any),
+            ast::Condition::And(parts) => self.row(parts, salt).map(Condition::All),
             ast::Condition::Not(inner) => Some(Condition::Not(Box::new(self.condition(inner, salt)?))),
             ast::Condition::Value(value) => self.bare(value, span, salt),
-            ast::Condition::In { left, negated, set } => {
-                let expr = self.operand(left, salt);
-                let test = self.membership(expr, left.span, set, *negated, span)?;
+            ast::Condition::In(asked) => {
+                let expr = self.operand(&asked.left, salt);
+                let test = self.membership(expr, asked.left.span, &asked.set, asked.negated, span)?;
                 Some(Condition::Test(test))
             }
-            ast::Condition::Compare { left, relation, right } => {
-                let sides = (self.side(left, salt), self.side(right, salt));
+            ast::Condition::Compare(compare) => {
+                let ast::Compare { left, relation, right } = &**compare;
+                let sides =
+                    (self.side(&left.node, left.span, salt), self.side(&right.node, right.span, salt));
                 let (Some(left_side), Some(right_side)) = sides else { return None };
                 let (expr, predicate) = self.comparison(left, left_side, relation, right, right_side)?;
                 let negated = relation.node == Relation::Unequal;
@@ -38,13 +38,21 @@ impl Resolver<'_> {
         }
     }
 
+    fn row(&mut self, parts: &[Spanned<ast::Condition<'_>>], salt: &str) -> Option<Vec<Condition>> {
+        let mut row = Vec::with_capacity(parts.len());
+        for part in parts {
+            row.extend(self.condition(part, salt));
+        }
+        (row.len() == parts.len()).then_some(row)
+    }
+
     /// A value that stands alone.
-    pub(super) fn bare(&mut self, value: &ast::Value, span: Span, salt: &str) -> Option<Condition> {
+    pub(super) fn bare(&mut self, value: &ast::Value<'_>, span: Span, salt: &str) -> Option<Condition> {
         if let ast::Value::Literal(Literal::Bool(constant)) = value {
             return Some(Condition::Constant(*constant));
         }
-        let (ty, expr) = match self.side(&Spanned::new(value.clone(), span), salt)? {
-            Side::Literal(literal) => (coerce::natural(&literal.node).unwrap_or(Type::Ip), None),
+        let (ty, expr) = match self.side(value, span, salt)? {
+            Side::Literal(literal, _) => (coerce::natural(literal).unwrap_or(Type::Ip), None),
             Side::Expr(expr) => (expr.ty(), Some(expr)),
         };
         match expr {
@@ -71,7 +79,7 @@ impl Resolver<'_> {
         &mut self,
         expr: Option<Expr>,
         left: Span,
-        set: &Spanned<ast::Set>,
+        set: &Spanned<ast::Set<'_>>,
         negated: bool,
         span: Span,
     ) -> Option<Test> {
@@ -106,11 +114,11 @@ impl Resolver<'_> {
     /// A comparison as an expression and what is asked of it; a literal on the left changes sides.
     pub(super) fn comparison(
         &mut self,
-        left: &Spanned<ast::Value>,
-        left_side: Side,
+        left: &Spanned<ast::Value<'_>>,
+        left_side: Side<'_>,
         relation: &Spanned<Relation>,
-        right: &Spanned<ast::Value>,
-        right_side: Side,
+        right: &Spanned<ast::Value<'_>>,
+        right_side: Side<'_>,
     ) -> Option<(Expr, Predicate)> {
         let order = match relation.node {
             Relation::Equal | Relation::Unequal => Order::Equal,
@@ -118,21 +126,21 @@ impl Resolver<'_> {
             Relation::AtMost => Order::AtMost,
             Relation::Above => Order::Above,
             Relation::AtLeast => Order::AtLeast,
-            word => return self.string_test(left, left_side, word, relation.span, right, right_side),
+            word => return self.string_test(left, left_side, word, relation.span, right, &right_side),
         };
         match (left_side, right_side) {
-            (Side::Literal(_), Side::Literal(_)) => {
+            (Side::Literal(..), Side::Literal(..)) => {
                 self.problems.push(
                     Problem::new(Code::TypeMismatch, left.span.to(right.span), "two literals are compared")
                         .label("one side is a field; a field has no quotes"),
                 );
                 None
             }
-            (Side::Expr(expr), Side::Literal(literal)) => {
-                self.literal_test(expr, left.span, &literal, order, relation)
+            (Side::Expr(expr), Side::Literal(literal, at)) => {
+                self.literal_test(expr, left.span, literal, at, order, relation)
             }
-            (Side::Literal(literal), Side::Expr(expr)) => {
-                self.literal_test(expr, right.span, &literal, order.turned(), relation)
+            (Side::Literal(literal, at), Side::Expr(expr)) => {
+                self.literal_test(expr, right.span, literal, at, order.turned(), relation)
             }
             (Side::Expr(a), Side::Expr(b)) => {
                 self.ordered(&a, left.span, order, relation)?;
@@ -157,14 +165,15 @@ impl Resolver<'_> {
         &mut self,
         expr: Expr,
         span: Span,
-        literal: &Spanned<Literal>,
+        literal: &Literal<'_>,
+        at: Span,
         order: Order,
         relation: &Spanned<Relation>,
     ) -> Option<(Expr, Predicate)> {
         self.ordered(&expr, span, order, relation)?;
-        let value = self.literal_for(&expr, span, literal)?;
+        let value = self.literal_for(&expr, span, literal, at)?;
         if order == Order::Equal {
-            self.impossible(&expr, &value, literal.span);
+            self.impossible(&expr, &value, at);
         }
         Some((expr, Predicate::Compare(order, value)))
     }
@@ -197,14 +206,15 @@ impl Resolver<'_> {
         &mut self,
         expr: &Expr,
         span: Span,
-        literal: &Spanned<Literal>,
+        literal: &Literal<'_>,
+        at: Span,
     ) -> Option<Value<'static>> {
         let ty = expr.ty();
-        let shown = clip(span.of(self.text));
-        let result = coerce::coerce(literal, ty).map_err(|problem| {
+        let result = coerce::coerce(literal, at, ty).map_err(|problem| {
             // The usual mistake: a number or a version against text.
-            match (ty, &literal.node) {
+            match (ty, literal) {
                 (Type::String, Literal::Int(i)) => {
+                    let shown = clip(span.of(self.text));
                     problem.label(format!("write `\"{i}\"`, or `int({shown})` on the other side"))
                 }
                 (Type::String, Literal::Bool(b)) => problem.label(format!("write `\"{b}\"`")),
@@ -217,12 +227,12 @@ impl Resolver<'_> {
 
     pub(super) fn string_test(
         &mut self,
-        left: &Spanned<ast::Value>,
-        left_side: Side,
+        left: &Spanned<ast::Value<'_>>,
+        left_side: Side<'_>,
         relation: Relation,
         relation_span: Span,
-        right: &Spanned<ast::Value>,
-        right_side: Side,
+        right: &Spanned<ast::Value<'_>>,
+        right_side: &Side<'_>,
     ) -> Option<(Expr, Predicate)> {
         let symbol = relation.symbol();
         let Side::Expr(expr) = left_side else {
@@ -247,8 +257,8 @@ impl Resolver<'_> {
             return None;
         }
         let literal = match right_side {
-            Side::Literal(Spanned { node: Literal::String(literal), .. }) => literal,
-            Side::Literal(_) | Side::Expr(_) => {
+            Side::Literal(Literal::String(literal), _) => &**literal,
+            Side::Literal(..) | Side::Expr(_) => {
                 self.problems.push(
                     Problem::new(
                         Code::TypeMismatch,
@@ -265,7 +275,7 @@ impl Resolver<'_> {
             Relation::StartsWith => Predicate::StartsWith(bytes),
             Relation::EndsWith => Predicate::EndsWith(bytes),
             Relation::Contains => Predicate::Contains(bytes),
-            Relation::Matches => Predicate::Matches(self.pattern(&literal, right.span)?),
+            Relation::Matches => Predicate::Matches(self.pattern(literal, right.span)?),
             _ => match expr {
                 Expr::Field(Field::Path) => Predicate::PathUnder(bytes),
                 Expr::Field(Field::Host) => Predicate::HostUnder(bytes),

@@ -1,6 +1,6 @@
 //! Lists, typed by their use.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use super::Resolver;
 use super::words::{clip, some_names};
@@ -92,7 +92,7 @@ impl Resolver<'_> {
     }
 
     /// Members as ranges of type `ty`, all of them checked.
-    pub(super) fn members(&mut self, members: &[Member], ty: Type) -> Option<Set> {
+    pub(super) fn members(&mut self, members: &[Member<'_>], ty: Type) -> Option<Set> {
         let mut ranges = Vec::with_capacity(members.len());
         for member in members {
             let result = coerce::member(member, ty);
@@ -103,7 +103,7 @@ impl Resolver<'_> {
     }
 
     /// Members that add nothing to any of `sets`, which are what the list is as values of each type it is asked for.
-    pub(super) fn duplicates(&mut self, members: &[Member], sets: &[Set]) {
+    pub(super) fn duplicates(&mut self, members: &[Member<'_>], sets: &[Set]) {
         let mut found = sets.iter().map(|set| match set {
             Set::Members(_, ranges) => lint::duplicates(ranges),
             Set::Supplied(_) => Vec::new(),
@@ -120,7 +120,7 @@ impl Resolver<'_> {
 
     /// Lists that no sound condition asks are checked all the same.
     pub(super) fn check_lists(&mut self) {
-        let mut unchecked: Vec<&ast::List> =
+        let mut unchecked: Vec<&ast::List<'_>> =
             self.lists.values().filter(|named| named.typed.is_empty()).map(|named| named.list).collect();
         // Which problems are kept when there are too many must not change from run to run.
         unchecked.sort_by_key(|list| list.name.span.start);
@@ -136,12 +136,12 @@ impl Resolver<'_> {
                 continue;
             }
             // Quoted ranges are of versions or instants; which, only a use can say.
-            let quoted_range = |member: &Member| matches!(member, Member::Range(from, _) if matches!(from.node, Literal::String(_)));
+            let quoted_range = |member: &Member<'_>| matches!(member, Member::Range(from, _) if matches!(from.node, Literal::String(_)));
             if ty == Type::String && list.members.iter().any(quoted_range) {
                 continue;
             }
             let set = self.members(&list.members, ty);
-            if let Some(named) = self.lists.get_mut(list.name.node.as_str()) {
+            if let Some(named) = self.lists.get_mut(&*list.name.node) {
                 named.typed.push((ty, set));
             }
         }
@@ -175,7 +175,7 @@ impl Resolver<'_> {
 }
 
 /// The type that the members say they have: an address among them, or else the first.
-fn natural_type(members: &[Member]) -> Option<Type> {
+fn natural_type(members: &[Member<'_>]) -> Option<Type> {
     let types = members.iter().map(|member| match member {
         Member::One(one) | Member::Range(one, _) => coerce::natural(&one.node).unwrap_or(Type::Ip),
     });

@@ -11,7 +11,10 @@ mod outcome;
 mod value;
 mod words;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashMapExt as _, HashSet};
+use smallvec::SmallVec;
 
 pub(super) use self::words::clip;
 use self::words::{duplicate, never};
@@ -24,7 +27,7 @@ use crate::syntax::ast::{self, Literal, Member, Spanned, Statement};
 
 /// Resolves a whole text. `None` if anything in it is an error.
 pub(crate) fn resolve_file(
-    file: &ast::File,
+    file: &ast::File<'_>,
     text: &str,
     names: &Names<'_>,
     limits: &Limits,
@@ -39,7 +42,7 @@ pub(crate) fn resolve_file(
 
 /// Resolves a condition that stands alone; `salt` is what `percent` uses without one of its own.
 pub(crate) fn resolve_condition(
-    condition: &Spanned<ast::Condition>,
+    condition: &Spanned<ast::Condition<'_>>,
     text: &str,
     salt: &str,
     names: &Names<'_>,
@@ -71,21 +74,21 @@ struct Resolver<'a> {
 }
 
 struct NamedList<'a> {
-    list: &'a ast::List,
+    list: &'a ast::List<'a>,
     used: bool,
     /// By the type it is asked for; `None` where a member does not fit.
     typed: Vec<(Type, Option<Set>)>,
 }
 
 /// A comparison's side before its partner is known.
-enum Side {
-    Literal(Spanned<Literal>),
+enum Side<'v> {
+    Literal(&'v Literal<'v>, Span),
     Expr(Expr),
 }
 
 impl<'a> Resolver<'a> {
     fn new(
-        file: &'a ast::File,
+        file: &'a ast::File<'a>,
         text: &'a str,
         names: &'a Names<'a>,
         limits: &'a Limits,
@@ -104,22 +107,22 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn file(&mut self, file: &'a ast::File) -> Option<Rules> {
+    fn file(&mut self, file: &'a ast::File<'a>) -> Option<Rules> {
         let clusters = self.declare(file);
         let mut rules = Rules {
             clusters: self.names.schema.clusters.clone(),
             logical: Vec::new(),
             inner_first: Vec::new(),
             routes: Vec::new(),
-            default: Outcome { targets: Vec::new(), deal: None },
+            default: Outcome { targets: SmallVec::new(), deal: None },
         };
         for cluster in &clusters {
             if let Some(outcome) = self.outcome(&cluster.outcome, &cluster.name.node) {
-                rules.logical.push(Logical { name: cluster.name.node.as_str().into(), outcome });
+                rules.logical.push(Logical { name: (*cluster.name.node).into(), outcome });
             }
         }
         rules.inner_first = self.inner_first(&clusters, &rules);
-        let mut seen: HashMap<&str, Span> = HashMap::new();
+        let mut seen: HashMap<&str, Span> = HashMap::with_capacity(file.items.len());
         let mut default: Option<(Span, Option<Outcome>)> = None;
         for item in &file.items {
             match &item.statement.node {
@@ -132,7 +135,7 @@ impl<'a> Resolver<'a> {
                     let outcome = self.outcome(&rule.outcome, &rule.name.node);
                     let Some((condition, outcome)) = condition.zip(outcome) else { continue };
                     rules.routes.push(Route {
-                        name: rule.name.node.as_str().into(),
+                        name: (*rule.name.node).into(),
                         state: rule.state,
                         condition,
                         outcome,
@@ -173,8 +176,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// Makes all names known before any is looked up: statements may stand in any order.
-    fn declare(&mut self, file: &'a ast::File) -> Vec<&'a ast::Cluster> {
-        let mut clusters: Vec<&ast::Cluster> = Vec::new();
+    fn declare(&mut self, file: &'a ast::File<'a>) -> Vec<&'a ast::Cluster<'a>> {
+        let mut clusters: Vec<&ast::Cluster<'_>> = Vec::new();
         let mut index = 0;
         for item in &file.items {
             match &item.statement.node {
@@ -190,7 +193,7 @@ impl<'a> Resolver<'a> {
                         );
                     }
                     let named = NamedList { list, used: false, typed: Vec::new() };
-                    match self.lists.get(list.name.node.as_str()) {
+                    match self.lists.get(&*list.name.node) {
                         Some(first) => {
                             let first = first.list.name.span;
                             self.problems.push(duplicate("list", &list.name, first));
@@ -201,7 +204,7 @@ impl<'a> Resolver<'a> {
                     }
                 }
                 Statement::Cluster(cluster) => {
-                    let name = cluster.name.node.as_str();
+                    let name = &*cluster.name.node;
                     if self.names.cluster(name).is_some() {
                         self.problems.push(
                             Problem::new(
@@ -231,10 +234,10 @@ impl<'a> Resolver<'a> {
 
     // === lints that need a place ===
 
-    fn impossible_members(&mut self, expr: &Expr, members: &[Member]) {
+    fn impossible_members(&mut self, expr: &Expr, members: &[Member<'_>]) {
         for member in members {
             if let Member::One(one) = member
-                && let Ok(value) = coerce::coerce(one, expr.ty())
+                && let Ok(value) = coerce::coerce(&one.node, one.span, expr.ty())
             {
                 self.impossible(expr, &value, one.span);
             }

@@ -1,6 +1,7 @@
 //! Outcomes: clusters, weights, keys.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
+use smallvec::SmallVec;
 
 use super::words::{clip, some_names};
 use super::{Resolver, Side};
@@ -9,18 +10,21 @@ use crate::check::typed::{Deal, Expr, Outcome, Rules, Target};
 use crate::diagnostic::{Code, Problem, Span, nearest};
 use crate::schema::Type;
 use crate::split::{self, Split};
-use crate::syntax::ast::{self, Spanned};
+use crate::syntax::ast::{self, Spanned, Text};
 
 impl Resolver<'_> {
-    pub(super) fn outcome(&mut self, outcome: &ast::Outcome, name: &str) -> Option<Outcome> {
-        let salt = outcome.salt.as_ref().map_or(name, |salt| salt.node.as_str());
-        let targets: Vec<Option<Target>> =
-            outcome.targets.iter().map(|target| self.cluster(&target.cluster)).collect();
-        let key = outcome.key.as_ref().map(|key| self.key(key, salt));
-        let several = outcome.targets.len() > 1;
+    pub(super) fn outcome(&mut self, outcome: &ast::Outcome<'_>, name: &str) -> Option<Outcome> {
+        let by = outcome.by.as_deref();
+        let salt = by.and_then(|by| by.salt.as_ref()).map_or(name, |salt| &*salt.node);
+        let mut targets = SmallVec::new();
+        for target in outcome.targets() {
+            targets.extend(self.cluster(&target.cluster));
+        }
+        let known = targets.len() == 1 + outcome.others.len();
+        let key = by.map(|by| self.key(&by.key, salt));
         let mut sound = true;
-        if !several {
-            if let Some(weight) = outcome.targets.first().and_then(|target| target.weight.as_ref()) {
+        if outcome.others.is_empty() {
+            if let Some(weight) = &outcome.first.weight {
                 sound = false;
                 self.problems.push(
                     Problem::new(Code::BadSplit, weight.span, "a weight on the only cluster")
@@ -28,33 +32,29 @@ impl Resolver<'_> {
                         .help("for a part of the requests, ask `percent(KEY) < 5` in the condition; the rest goes on to the next rule"),
                 );
             }
-            if let Some(key) = &outcome.key {
+            if let Some(by) = by {
                 sound = false;
                 self.problems.push(
-                    Problem::new(Code::BadSplit, key.span, "`by` with a single cluster")
+                    Problem::new(Code::BadSplit, by.key.span, "`by` with a single cluster")
                         .label("there is nothing to deal out; delete it"),
                 );
             }
-            let targets = targets.into_iter().collect::<Option<Vec<_>>>()?;
-            return sound.then_some(Outcome { targets, deal: None });
+            return (known && sound).then_some(Outcome { targets, deal: None });
         }
-        if outcome.targets.len() > self.limits.targets {
+        let count = 1 + outcome.others.len();
+        if count > self.limits.targets {
             self.problems.push(
                 Problem::new(
                     Code::TooLarge,
                     outcome.place.0,
-                    format!(
-                        "{} clusters in one outcome, {} are allowed",
-                        outcome.targets.len(),
-                        self.limits.targets
-                    ),
+                    format!("{count} clusters in one outcome, {} are allowed", self.limits.targets),
                 )
                 .help("the application can raise the limit `targets`"),
             );
             return None;
         }
         let mut named: HashMap<&str, Span> = HashMap::new();
-        for target in &outcome.targets {
+        for target in outcome.targets() {
             if target.weight.is_none() {
                 sound = false;
                 self.problems.push(
@@ -83,9 +83,8 @@ impl Resolver<'_> {
             return None;
         }
         let arms = outcome
-            .targets
-            .iter()
-            .map(|target| (target.cluster.node.as_str(), target.weight.as_ref().map_or(0, |w| w.node)));
+            .targets()
+            .map(|target| (&*target.cluster.node, target.weight.as_ref().map_or(0, |w| w.node)));
         let split = match Split::new(arms) {
             Ok(split) => split,
             Err(error) => {
@@ -103,18 +102,18 @@ impl Resolver<'_> {
             Some(key) => key,
             None => None,
         };
-        let targets = targets.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Outcome { targets, deal: Some(Deal { split, seed: split::seed(salt.as_bytes()), key }) })
+        let deal = Deal { split, seed: split::seed(salt.as_bytes()), key };
+        known.then_some(Outcome { targets, deal: Some(Box::new(deal)) })
     }
 
-    pub(super) fn cluster(&mut self, name: &Spanned<String>) -> Option<Target> {
-        if let Some(index) = self.logical.get(name.node.as_str()) {
+    pub(super) fn cluster(&mut self, name: &Text<'_>) -> Option<Target> {
+        if let Some(index) = self.logical.get(&*name.node) {
             return Some(Target::Logical(*index));
         }
         if let Some(index) = self.names.cluster(&name.node) {
             return Some(Target::Cluster(index));
         }
-        if !self.broken.contains(name.node.as_str()) {
+        if !self.broken.contains(&*name.node) {
             let declared = &self.names.schema.clusters;
             let known = self.logical.keys().copied().chain(declared.iter().map(|c| &**c));
             self.problems.push_with(Code::UnknownCluster, || {
@@ -137,7 +136,7 @@ impl Resolver<'_> {
 
     /// The logical clusters, each after those it is made of. One that contains itself, however far down, is a
     /// problem.
-    pub(super) fn inner_first(&mut self, clusters: &[&ast::Cluster], rules: &Rules) -> Vec<usize> {
+    pub(super) fn inner_first(&mut self, clusters: &[&ast::Cluster<'_>], rules: &Rules) -> Vec<usize> {
         let mut order = Vec::with_capacity(clusters.len());
         if rules.logical.len() != clusters.len() {
             return order;
@@ -167,8 +166,8 @@ impl Resolver<'_> {
                                 if let Some(cluster) = clusters.get(at) {
                                     let span = cluster
                                         .outcome
-                                        .targets
-                                        .get(next)
+                                        .targets()
+                                        .nth(next)
                                         .map_or(cluster.name.span, |t| t.cluster.span);
                                     self.problems.push(
                                         Problem::new(
@@ -193,7 +192,7 @@ impl Resolver<'_> {
     }
 
     /// A key's canonical text is hashed, so that types may mix.
-    pub(super) fn key(&mut self, key: &Spanned<ast::Value>, salt: &str) -> Option<Expr> {
+    pub(super) fn key(&mut self, key: &Spanned<ast::Value<'_>>, salt: &str) -> Option<Expr> {
         let expr = match &key.node {
             ast::Value::Coalesce(sides) => {
                 let sides: Vec<_> = sides.iter().map(|side| self.key_side(side, salt)).collect();
@@ -211,11 +210,11 @@ impl Resolver<'_> {
         Some(expr)
     }
 
-    pub(super) fn key_side(&mut self, side: &Spanned<ast::Value>, salt: &str) -> Option<Expr> {
-        let expr = match self.side(side, salt)? {
-            Side::Literal(literal) => {
-                let ty = coerce::natural(&literal.node).unwrap_or(Type::Ip);
-                Expr::Literal(self.note(coerce::coerce(&literal, ty))?)
+    pub(super) fn key_side(&mut self, side: &Spanned<ast::Value<'_>>, salt: &str) -> Option<Expr> {
+        let expr = match self.side(&side.node, side.span, salt)? {
+            Side::Literal(literal, at) => {
+                let ty = coerce::natural(literal).unwrap_or(Type::Ip);
+                Expr::Literal(self.note(coerce::coerce(literal, at, ty))?)
             }
             Side::Expr(expr) => expr,
         };

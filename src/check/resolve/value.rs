@@ -7,21 +7,21 @@ use crate::check::typed::Expr;
 use crate::diagnostic::{Code, Problem, Span, nearest};
 use crate::schema::{BuiltIn, Field, Type};
 use crate::split;
-use crate::syntax::ast::{self, Function, Literal, Spanned};
+use crate::syntax::ast::{self, Function, Literal, Spanned, Text};
 
 impl Resolver<'_> {
-    pub(super) fn side(&mut self, value: &Spanned<ast::Value>, salt: &str) -> Option<Side> {
-        match &value.node {
-            ast::Value::Literal(literal) => Some(Side::Literal(Spanned::new(literal.clone(), value.span))),
-            _ => self.expr(value, salt).map(Side::Expr),
+    pub(super) fn side<'v>(&mut self, value: &'v ast::Value<'v>, span: Span, salt: &str) -> Option<Side<'v>> {
+        match value {
+            ast::Value::Literal(literal) => Some(Side::Literal(literal, span)),
+            _ => self.expr(value, span, salt).map(Side::Expr),
         }
     }
 
     /// An expression that may not be a literal.
-    pub(super) fn operand(&mut self, value: &Spanned<ast::Value>, salt: &str) -> Option<Expr> {
-        match self.side(value, salt)? {
+    pub(super) fn operand(&mut self, value: &Spanned<ast::Value<'_>>, salt: &str) -> Option<Expr> {
+        match self.side(&value.node, value.span, salt)? {
             Side::Expr(expr) => Some(expr),
-            Side::Literal(_) => {
+            Side::Literal(..) => {
                 self.problems.push(
                     Problem::new(Code::TypeMismatch, value.span, "a literal stands where a field should")
                         .label("a field has no quotes"),
@@ -31,15 +31,15 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn expr(&mut self, value: &Spanned<ast::Value>, salt: &str) -> Option<Expr> {
-        match &value.node {
+    pub(super) fn expr(&mut self, value: &ast::Value<'_>, span: Span, salt: &str) -> Option<Expr> {
+        match value {
             ast::Value::Literal(literal) => {
                 let ty = coerce::natural(literal).unwrap_or(Type::Ip);
-                let result = coerce::coerce(&Spanned::new(literal.clone(), value.span), ty);
+                let result = coerce::coerce(literal, span, ty);
                 self.note(result).map(Expr::Literal)
             }
             ast::Value::Field { name, argument } => self.field(name, argument.as_ref()).map(Expr::Field),
-            ast::Value::Call { function, arguments } => self.call(function, arguments, value.span, salt),
+            ast::Value::Call { function, arguments } => self.call(function, arguments, span, salt),
             ast::Value::Coalesce(sides) => self.coalesce(sides, salt),
             ast::Value::Modulo(of, divisor) => {
                 let expr = self.operand(of, salt)?;
@@ -63,13 +63,13 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn coalesce(&mut self, sides: &[Spanned<ast::Value>], salt: &str) -> Option<Expr> {
+    pub(super) fn coalesce(&mut self, sides: &[Spanned<ast::Value<'_>>], salt: &str) -> Option<Expr> {
         // The first side that is no literal says the type of those that are.
-        let resolved: Vec<_> = sides.iter().map(|side| self.side(side, salt)).collect();
+        let resolved: Vec<_> = sides.iter().map(|side| self.side(&side.node, side.span, salt)).collect();
         let sides_resolved = resolved.into_iter().collect::<Option<Vec<_>>>()?;
         let ty = sides_resolved.iter().find_map(|side| match side {
             Side::Expr(expr) => Some(expr.ty()),
-            Side::Literal(_) => None,
+            Side::Literal(..) => None,
         });
         let Some(ty) = ty else {
             let span = sides.first().zip(sides.last()).map_or(Span::default(), |(a, b)| a.span.to(b.span));
@@ -82,8 +82,8 @@ impl Resolver<'_> {
         let mut exprs = Vec::new();
         for (side, at) in sides_resolved.into_iter().zip(sides) {
             match side {
-                Side::Literal(literal) => {
-                    let result = coerce::coerce(&literal, ty);
+                Side::Literal(literal, at) => {
+                    let result = coerce::coerce(literal, at, ty);
                     exprs.push(self.note(result).map(Expr::Literal));
                 }
                 Side::Expr(expr) if expr.ty() == ty => exprs.push(Some(expr)),
@@ -103,13 +103,9 @@ impl Resolver<'_> {
         exprs.into_iter().collect::<Option<_>>().map(Expr::Coalesce)
     }
 
-    pub(super) fn field(
-        &mut self,
-        name: &Spanned<String>,
-        argument: Option<&Spanned<String>>,
-    ) -> Option<Field> {
-        let built_in = BuiltIn::named(&name.node);
-        let custom = self.names.field(&name.node);
+    pub(super) fn field(&mut self, name: &Spanned<&str>, argument: Option<&Text<'_>>) -> Option<Field> {
+        let built_in = BuiltIn::named(name.node);
+        let custom = self.names.field(name.node);
         let keyed = match (built_in, custom) {
             (Some(built_in), _) => built_in.keyed,
             (None, Some(custom)) => custom.registered().keyed,
@@ -120,7 +116,7 @@ impl Resolver<'_> {
         };
         match (keyed, argument) {
             (true, None) => {
-                let example = match name.node.as_str() {
+                let example = match name.node {
                     "header" => "header(user-agent)".to_owned(),
                     "cookie" => "cookie(uid)".to_owned(),
                     name => format!("{name}(NAME)"),
@@ -144,7 +140,7 @@ impl Resolver<'_> {
             }
             _ => {}
         }
-        let argument_text = argument.map_or("", |argument| argument.node.as_str());
+        let argument_text = argument.map_or("", |argument| &*argument.node);
         match (built_in, custom) {
             (Some(built_in), _) => {
                 let field = built_in.with(argument_text);
@@ -164,32 +160,32 @@ impl Resolver<'_> {
                 field
             }
             (None, custom) => custom.map(|custom| {
-                Field::Custom(custom.clone(), argument.map(|argument| argument.node.as_str().into()))
+                Field::Custom(custom.clone(), argument.map(|argument| (*argument.node).into()))
             }),
         }
     }
 
-    pub(super) fn unknown_field(&mut self, name: &Spanned<String>, argument: Option<&Spanned<String>>) {
+    pub(super) fn unknown_field(&mut self, name: &Spanned<&str>, argument: Option<&Text<'_>>) {
         let fields = BuiltIn::ALL.iter().map(|field| field.name);
         let custom = self.names.schema.fields.iter().map(|field| field.registered().name.as_str());
         let functions = Function::ALL.iter().map(|(name, _)| *name);
         let what = if argument.is_some() { "field or function" } else { "field" };
-        let is_list = self.lists.contains_key(name.node.as_str()) || self.names.list(&name.node).is_some();
+        let is_list = self.lists.contains_key(name.node) || self.names.list(name.node).is_some();
         self.problems.push_with(Code::UnknownField, || {
             let problem =
-                Problem::new(Code::UnknownField, name.span, format!("unknown {what} `{}`", clip(&name.node)));
+                Problem::new(Code::UnknownField, name.span, format!("unknown {what} `{}`", clip(name.node)));
             if is_list {
                 problem.label(format!("it is a list: ask `… in {}`", name.node))
-            } else if Function::named(&name.node).is_some() {
+            } else if Function::named(name.node).is_some() {
                 problem.label(format!("it is a function: `{}(…)`", name.node))
             } else {
                 let known = fields.chain(custom);
                 let near = if argument.is_some() {
-                    nearest(&name.node, known.chain(functions))
+                    nearest(name.node, known.chain(functions))
                 } else {
-                    nearest(&name.node, known)
+                    nearest(name.node, known)
                 };
-                match elsewhere(&name.node).or(near) {
+                match elsewhere(name.node).or(near) {
                     Some(near) => problem.did_you_mean(Some(near)),
                     None if argument.is_some() => problem.label(
                         "functions are `lower`, `len`, `int`, `version`, `exists` and `percent`; fields with a name \
@@ -206,7 +202,7 @@ impl Resolver<'_> {
     pub(super) fn call(
         &mut self,
         function: &Spanned<Function>,
-        arguments: &[Spanned<ast::Value>],
+        arguments: &[Spanned<ast::Value<'_>>],
         span: Span,
         salt: &str,
     ) -> Option<Expr> {
@@ -228,7 +224,7 @@ impl Resolver<'_> {
         let expr = match function.node {
             // Whether a literal exists is not worth asking; the other functions of literals are merely odd.
             Function::Exists => self.operand(argument, salt)?,
-            _ => self.expr(argument, salt)?,
+            _ => self.expr(&argument.node, argument.span, salt)?,
         };
         if function.node == Function::Exists {
             return Some(Expr::Exists(Box::new(expr)));
@@ -261,13 +257,13 @@ impl Resolver<'_> {
 
     pub(super) fn percent(
         &mut self,
-        arguments: &[Spanned<ast::Value>],
+        arguments: &[Spanned<ast::Value<'_>>],
         span: Span,
         salt: &str,
     ) -> Option<Expr> {
         let (key, salt) = match arguments {
             [key] => (key, salt),
-            [key, Spanned { node: ast::Value::Literal(Literal::String(salt)), .. }] => (key, salt.as_str()),
+            [key, Spanned { node: ast::Value::Literal(Literal::String(salt)), .. }] => (key, &**salt),
             [_, other] => {
                 self.problems.push(
                     Problem::new(Code::BadArgument, other.span, "the salt is not a string literal")

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Code, Problem, Span};
 use crate::schema::Type;
-use crate::syntax::ast::Spanned;
+use crate::syntax::ast::Text;
 
 pub(super) fn never(span: Span, reason: &str, instead: Option<String>) -> Problem {
     let problem = Problem::new(Code::NeverEqual, span, reason);
@@ -12,7 +12,7 @@ pub(super) fn never(span: Span, reason: &str, instead: Option<String>) -> Proble
     }
 }
 
-pub(super) fn duplicate(kind: &str, name: &Spanned<String>, first: Span) -> Problem {
+pub(super) fn duplicate(kind: &str, name: &Text<'_>, first: Span) -> Problem {
     Problem::new(Code::DuplicateName, name.span, format!("a second {kind} `{}`", name.node))
         .label("choose another name")
         .related(first, "the first stands")

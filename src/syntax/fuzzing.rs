@@ -1,0 +1,447 @@
+//! Any text, read quickly and by the grammar alone: the same tree, places included, and the same problems.
+//!
+//! A target of the fuzzer, and a test over the texts that the repository holds: nothing of it is in a build of the
+//! crate.
+
+#![allow(clippy::expect_used, reason = "a test")]
+
+use std::fmt::Debug;
+
+use arbitrary::{Result, Unstructured};
+
+use super::{parse, quick};
+use crate::diagnostic::Problems;
+use crate::limits::Limits;
+
+/// How a text was read.
+pub(crate) struct Reading {
+    /// Whether nothing is wrong with it.
+    sound: bool,
+    statements: usize,
+    /// How many of them were read quickly.
+    quickly: usize,
+}
+
+/// Holds the two readers against each other over a text, or over one that is made of the bytes behind a first zero.
+pub(crate) fn quick(data: &[u8]) -> Option<Reading> {
+    let made;
+    let text = match data {
+        [0, choices @ ..] => {
+            let mut maker = Maker { choices: Unstructured::new(choices), text: String::new() };
+            maker.statements().expect("choices do not run out: they become the first");
+            made = maker.text;
+            &made
+        }
+        _ => match std::str::from_utf8(data) {
+            Ok(text) => text,
+            Err(_) => return None,
+        },
+    };
+    let tight = Limits { text_bytes: 300, depth: 4, statements: 5, list_members: 3, ..Limits::default() };
+    agree(text, &tight);
+    Some(agree(text, &Limits::default()))
+}
+
+fn agree(text: &str, limits: &Limits) -> Reading {
+    let mut problems = [Problems::new(20), Problems::new(20)];
+    let [said_quickly, said] = &mut problems;
+    let mut read = 0;
+    let quickly = parse::file(text, limits, said_quickly, |text, at, limits| {
+        quick::statement(text, at, limits).inspect(|_| read += 1)
+    });
+    let slowly = parse::file(text, limits, said, |_, _, _| None);
+    same(text, &quickly, &slowly);
+    same(text, said_quickly, said);
+    piece(text, limits, &quick::condition(text, limits), parse::slow_condition);
+    piece(text, limits, &quick::outcome(text, limits), parse::slow_outcome);
+    piece(text, limits, &quick::members(text, limits), parse::slow_list);
+    Reading { sound: !problems[1].has_errors(), statements: slowly.items.len(), quickly: read }
+}
+
+/// A piece that was read quickly is what the grammar makes of it, and nothing is wrong with it.
+fn piece<'t, T: Debug>(
+    text: &'t str,
+    limits: &Limits,
+    quickly: &Option<T>,
+    slowly: fn(&'t str, &Limits, &mut Problems) -> Option<T>,
+) {
+    if quickly.is_some() {
+        let mut problems = Problems::new(20);
+        same(text, quickly, &slowly(text, limits, &mut problems));
+        same(text, &problems, &Problems::new(20));
+    }
+}
+
+/// Nodes compare without their places, so they are compared as they print.
+#[track_caller]
+fn same<T: Debug>(text: &str, quickly: &T, slowly: &T) {
+    assert_eq!(format!("{quickly:#?}"), format!("{slowly:#?}"), "{text:?}");
+}
+
+// === texts ===
+
+const BLANKS: &[&str] = &[" ", "", "  ", "\n", "\t", "\r\n", " # it's \"why\" (\n", "#\n"];
+const WORDS: &[&str] = &[
+    "host", "path", "a", "r", "uid", "x-canary", "_", "in-list", "notes", "lower", "exists", "percent",
+    "true", "false", "cookie", "header", "version", "fe80", "int", "by", "route", "paused", "salt", "not",
+    "and", "ors",
+];
+const STRINGS: &[&str] = &[
+    r#""a""#,
+    r#""""#,
+    r#""é\\\"\n\u{e9}""#,
+    r#"r"a\d""#,
+    r##"r#"a"b"#"##,
+    r#""\x""#,
+    r#""a"#,
+    r#"r#"a""#,
+    "\"\\\n\"",
+    "\"a\rb\"",
+];
+const NUMBERS: &[&str] = &[
+    "1",
+    "0",
+    "42",
+    "-7",
+    "0.5",
+    "99.9999",
+    "10.0.0.1",
+    "10.0.0.0/8",
+    "2001:db8::/32",
+    "::1",
+    "fe80::1",
+    "007",
+    "1.2.3",
+    "5ms",
+    "1_000",
+    "0x1F",
+    "9223372036854775808",
+    "10.0.0.1/8",
+    "a:b",
+    ":",
+    "-",
+    "1.",
+    "1e5",
+    "1:2.3/a",
+];
+const COMPARATORS: &[&str] = &[
+    "==",
+    "!=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    " starts_with ",
+    " ends_with",
+    " contains ",
+    " under ",
+    " matches ",
+    " in ",
+    " not in ",
+    " not\nin ",
+    " in",
+    "=",
+];
+const NOISE: &[&str] = &[
+    "(",
+    ")",
+    "[",
+    "]",
+    ",",
+    "..",
+    "...",
+    ":",
+    "=>",
+    "=",
+    "!",
+    "! =",
+    "??",
+    "%",
+    "&",
+    "|",
+    "&&",
+    "||",
+    "#",
+    "\"",
+    "\\",
+    "/",
+    "'",
+    "é",
+    "\0",
+    "\u{feff}",
+    "\u{a0}",
+    "route ",
+    "default => a",
+    " by ",
+    " salt ",
+    "not ",
+    "paused ",
+    "list ",
+    "{",
+    ";",
+    "\r",
+];
+
+/// Makes texts that are mostly statements.
+struct Maker<'b> {
+    choices: Unstructured<'b>,
+    text: String,
+}
+
+// === impl Maker ===
+
+impl Maker<'_> {
+    fn statements(&mut self) -> Result<()> {
+        for _ in 0..self.below(4)? {
+            match self.below(8)? {
+                0 => {
+                    self.put("default")?;
+                    self.put("=>")?;
+                    self.outcome()?;
+                }
+                1 => {
+                    self.put("list ")?;
+                    self.name()?;
+                    self.put("=")?;
+                    self.members()?;
+                }
+                2 => {
+                    self.put("cluster ")?;
+                    self.name()?;
+                    self.put("=")?;
+                    self.outcome()?;
+                }
+                kind => {
+                    self.put(
+                        ["route ", "route ", "route ", "paused route ", "shadow\nroute "]
+                            .get(kind - 3)
+                            .unwrap_or(&""),
+                    )?;
+                    self.name()?;
+                    self.put(":")?;
+                    self.condition(3)?;
+                    self.put("=>")?;
+                    self.outcome()?;
+                }
+            }
+            self.one(&["\n", "\n\n", " # beside\n", "\n# above\n", " ", "\r\n"])?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&mut self) -> Result<()> {
+        self.name()?;
+        if self.below(3)? == 2 {
+            for _ in 0..=self.below(3)? {
+                self.text.push(' ');
+                self.one(NUMBERS)?;
+                self.put(",")?;
+                self.name()?;
+            }
+            self.text.push(' ');
+            self.one(NUMBERS)?;
+        }
+        if self.below(4)? == 3 {
+            self.put(" by ")?;
+            self.value(2)?;
+            if self.below(2)? == 1 {
+                self.put(" salt ")?;
+                self.one(STRINGS)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn condition(&mut self, depth: usize) -> Result<()> {
+        match self.below(if depth > 0 { 6 } else { 3 })? {
+            0 | 1 => {
+                self.value(depth)?;
+                self.blank()?;
+                self.one(COMPARATORS)?;
+                self.value(depth)
+            }
+            2 => self.value(depth),
+            3 => {
+                self.put("(")?;
+                self.condition(depth - 1)?;
+                self.put(")")
+            }
+            4 => {
+                self.one(&["!", "not ", "not", "!!", "!not "])?;
+                self.condition(depth - 1)
+            }
+            _ => {
+                self.condition(depth - 1)?;
+                self.one(&["&&", "||", " and ", " or ", "and", " or("])?;
+                self.condition(depth - 1)
+            }
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<()> {
+        self.blank()?;
+        match self.below(if depth > 0 { 10 } else { 5 })? {
+            0 => self.one(WORDS),
+            1 => self.one(STRINGS),
+            2 => self.one(NUMBERS),
+            3 | 4 => {
+                self.one(&["cookie", "header", "query", "tag", "not", "r"])?;
+                self.put("(")?;
+                self.blank()?;
+                let of = if self.below(3)? == 0 { STRINGS } else { WORDS };
+                self.one(of)?;
+                self.put(")")
+            }
+            5 => self.members(),
+            6 => {
+                self.one(&["lower", "len", "int", "version", "exists", "percent"])?;
+                self.put("(")?;
+                self.value(depth - 1)?;
+                if self.below(4)? == 3 {
+                    self.put(",")?;
+                    self.value(depth - 1)?;
+                }
+                self.put(")")
+            }
+            7 => {
+                self.value(depth - 1)?;
+                self.put("%")?;
+                self.one(NUMBERS)
+            }
+            8 => {
+                self.value(depth - 1)?;
+                self.put("??")?;
+                self.value(depth - 1)
+            }
+            _ => {
+                self.put("(")?;
+                self.value(depth - 1)?;
+                self.put(")")
+            }
+        }
+    }
+
+    fn members(&mut self) -> Result<()> {
+        self.put("[")?;
+        for i in 0..self.below(4)? {
+            if i > 0 {
+                self.put(",")?;
+            }
+            self.blank()?;
+            let of = if self.below(2)? == 0 { NUMBERS } else { STRINGS };
+            self.one(of)?;
+            if self.below(4)? == 3 {
+                self.put("..")?;
+                self.one(NUMBERS)?;
+            }
+        }
+        self.one(&["]", "]", "]", ",]", "\n]"])
+    }
+
+    fn name(&mut self) -> Result<()> {
+        self.blank()?;
+        let of = if self.below(8)? == 7 { STRINGS } else { WORDS };
+        self.one(of)
+    }
+
+    /// A token behind a blank, and now and then another in its place.
+    fn put(&mut self, token: &str) -> Result<()> {
+        self.blank()?;
+        if self.below(100)? == 99 {
+            return self.one(NOISE);
+        }
+        self.text.push_str(token);
+        Ok(())
+    }
+
+    fn blank(&mut self) -> Result<()> {
+        let blank = if self.below(2)? == 0 { " " } else { self.choices.choose(BLANKS)? };
+        self.text.push_str(blank);
+        Ok(())
+    }
+
+    fn one(&mut self, of: &[&str]) -> Result<()> {
+        let one = self.choices.choose(of)?;
+        self.text.push_str(one);
+        Ok(())
+    }
+
+    fn below(&mut self, n: usize) -> Result<usize> {
+        self.choices.int_in_range(0..=n - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    fn folder(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    fn files(name: &str, extension: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
+        let files = entries.filter(|path| path.is_file() && path.to_string_lossy().ends_with(extension));
+        files.map(|path| std::fs::read_to_string(path).unwrap()).collect()
+    }
+
+    /// The rule texts of the cases of a folder.
+    fn cases(name: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        for line in files(name, ".jsonl").iter().flat_map(|file| file.lines()).filter(|line| !line.is_empty())
+        {
+            let case: serde_json::Value = serde_json::from_str(line).unwrap();
+            texts.extend(case["rules"].as_str().map(str::to_owned));
+            texts
+                .extend(case["condition"].as_str().map(|c| format!("route r: {c} => gray\ndefault => prod")));
+            texts.extend(case["condition"].as_str().map(str::to_owned));
+        }
+        texts
+    }
+
+    #[test]
+    fn what_was_found_once() {
+        for target in ["quick", "parse", "roundtrip"] {
+            for text in files(&format!("fuzz/regressions/{target}"), "") {
+                super::quick(text.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn what_people_write_is_read_quickly() {
+        let mut texts = cases("tests/corpus");
+        texts.extend(cases("tests/conformance"));
+        texts.extend(files("fuzz/src", ".rules"));
+        let mut statements = 0;
+        for text in &texts {
+            let reading = super::quick(text.as_bytes()).unwrap();
+            // Two statements on one line are left to the grammar.
+            if reading.sound && !text.contains(" default =>") {
+                assert_eq!(reading.quickly, reading.statements, "{text}");
+                statements += reading.statements;
+            }
+        }
+        assert!(statements > 1_000, "{statements}");
+    }
+
+    #[test]
+    fn many_texts_from_any_bytes() {
+        let mut state = 1_u64;
+        let (mut statements, mut read) = (0, 0);
+        for round in 0..3_000 {
+            let mut bytes: Vec<u8> = (0..round % 400)
+                .map(|_| {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (state >> 56) as u8
+                })
+                .collect();
+            bytes.insert(0, 0);
+            let reading = super::quick(&bytes).unwrap();
+            statements += reading.statements;
+            read += reading.quickly;
+        }
+        assert!(read > 500 && read <= statements, "{read} of {statements}");
+    }
+}

@@ -1,0 +1,577 @@
+//! The quick way from text to tree: one pass over the bytes, with no tokens in between.
+//!
+//! `grammar.pest` says what the language is; this reads what people write of it, and gives the same tree with the
+//! same spans. It has no messages: at whatever it is not certain of, every mistake among it, it gives up, and the
+//! text is read again by the grammar. So it may know less than the grammar, but nothing else. A property test and
+//! the fuzz target `quick` hold the two against each other.
+//!
+//! Its recursion is bounded as the grammar's is: it gives up where the scan would call a text nested too deep.
+
+use std::borrow::Cow;
+
+use super::ast::{
+    By, Cluster, Compare, Condition, Function, In, List, Literal, Member, Outcome, Place, Relation, Rule,
+    Set, Spanned, State, Statement, Target, Text, Value,
+};
+use super::scan::skip_blank;
+use super::{is_letter, is_reserved, is_starter, literal};
+use crate::diagnostic::Span;
+use crate::limits::Limits;
+
+/// Reads the statement at `at`, and says where it ends. Behind it stands a statement on a line of its own, or
+/// nothing: so it is all there is between two places where the scan would go on after a mistake.
+pub(super) fn statement<'t>(text: &'t str, at: usize, limits: &Limits) -> Option<(Statement<'t>, usize)> {
+    let mut quick = Quick::new(text, at, limits);
+    let statement = quick.statement()?;
+    let gap = text.as_bytes().get(quick.end..quick.at)?;
+    let ends = quick.is_done() || (gap.contains(&b'\n') && is_starter(quick.letters()));
+    ends.then_some((statement, quick.end))
+}
+
+/// Reads a condition that is the whole text.
+pub(super) fn condition<'t>(text: &'t str, limits: &Limits) -> Option<Spanned<Condition<'t>>> {
+    whole(text, limits, Quick::condition)
+}
+
+/// Reads an outcome that is the whole text.
+pub(super) fn outcome<'t>(text: &'t str, limits: &Limits) -> Option<Outcome<'t>> {
+    whole(text, limits, Quick::outcome)
+}
+
+/// Reads the members of a list that is the whole text.
+pub(super) fn members<'t>(text: &'t str, limits: &Limits) -> Option<Vec<Member<'t>>> {
+    whole(text, limits, Quick::members)
+}
+
+fn whole<'t, T>(text: &'t str, limits: &Limits, read: impl FnOnce(&mut Quick<'t>) -> Option<T>) -> Option<T> {
+    if text.len() > limits.text_bytes {
+        return None;
+    }
+    let mut quick = Quick::new(text, 0, limits);
+    let node = read(&mut quick)?;
+    quick.is_done().then_some(node)
+}
+
+/// A place in a text.
+struct Quick<'t> {
+    text: &'t str,
+    /// Where the next token starts.
+    at: usize,
+    /// Where the last token ended.
+    end: usize,
+    /// How many brackets and `!` may still be opened.
+    depth: usize,
+    list_members: usize,
+}
+
+/// An operand or an expression before it is known whether it is a condition, and where it stands.
+type Node<'t> = Spanned<Kind<'t>>;
+
+enum Kind<'t> {
+    Condition(Condition<'t>),
+    Value(Value<'t>),
+    Set(Set<'t>),
+}
+
+/// What makes a comparison of two operands.
+enum Comparator {
+    Relation(Relation),
+    In { negated: bool },
+}
+
+/// How much depth a `!` takes: the scan counts the parentheses, too, in which the printer puts what is negated.
+const NOT: usize = 2;
+
+// === impl Node ===
+
+impl<'t> Node<'t> {
+    #[inline]
+    fn condition(self) -> Option<Spanned<Condition<'t>>> {
+        let condition = match self.node {
+            Kind::Condition(condition) => condition,
+            Kind::Value(value) => Condition::Value(Box::new(value)),
+            Kind::Set(_) => return None,
+        };
+        Some(Spanned::new(condition, self.span))
+    }
+
+    #[inline]
+    fn value(self) -> Option<Spanned<Value<'t>>> {
+        match self.node {
+            Kind::Value(value) => Some(Spanned::new(value, self.span)),
+            Kind::Condition(_) | Kind::Set(_) => None,
+        }
+    }
+
+    fn set(self) -> Option<Spanned<Set<'t>>> {
+        let set = match self.node {
+            Kind::Set(set) => set,
+            Kind::Value(Value::Field { name, argument: None }) => Set::Named(Cow::Borrowed(name.node)),
+            Kind::Value(Value::Literal(Literal::String(name))) => Set::Named(name),
+            Kind::Value(_) | Kind::Condition(_) => return None,
+        };
+        Some(Spanned::new(set, self.span))
+    }
+}
+
+// === impl Quick ===
+
+impl<'t> Quick<'t> {
+    fn new(text: &'t str, at: usize, limits: &Limits) -> Self {
+        let (depth, list_members) = (limits.effective_depth(), limits.list_members);
+        Quick { text, at: skip_blank(text, at), end: at, depth, list_members }
+    }
+
+    // === statements ===
+
+    fn statement(&mut self) -> Option<Statement<'t>> {
+        Some(match self.word()?.node {
+            "route" => Statement::Rule(self.rule(State::Live)?),
+            "paused" if self.keyword("route") => Statement::Rule(self.rule(State::Paused)?),
+            "shadow" if self.keyword("route") => Statement::Rule(self.rule(State::Shadow)?),
+            "default" if self.symbol("=>") => Statement::Default(self.outcome()?),
+            "cluster" => {
+                let name = self.name()?;
+                Statement::Cluster(Cluster { name, outcome: self.after("=", Quick::outcome)? })
+            }
+            "list" => {
+                let name = self.name()?;
+                Statement::List(List { name, members: self.after("=", Quick::members)? })
+            }
+            _ => return None,
+        })
+    }
+
+    fn rule(&mut self, state: State) -> Option<Rule<'t>> {
+        let name = self.name()?;
+        let condition = self.after(":", Quick::condition)?;
+        Some(Rule { state, name, condition, outcome: self.after("=>", Quick::outcome)? })
+    }
+
+    fn outcome(&mut self) -> Option<Outcome<'t>> {
+        let start = self.at;
+        let first = self.target()?;
+        let mut others = Vec::new();
+        while self.symbol(",") {
+            others.push(self.target()?);
+        }
+        let mut by = None;
+        if self.keyword("by") {
+            let key = self.value()?;
+            let salt = if self.keyword("salt") { Some(self.string()?) } else { None };
+            by = Some(Box::new(By { key, salt }));
+        }
+        Some(Outcome { first, others, by, place: Place(Span::new(start, self.end)) })
+    }
+
+    fn target(&mut self) -> Option<Target<'t>> {
+        let cluster = self.name()?;
+        let mut weight = None;
+        if matches!(self.byte(0), b'0'..=b'9' | b'-') {
+            let token = self.number()?;
+            weight = Some(Spanned::new(literal::weight(token.node, token.span).ok()?, token.span));
+        }
+        Some(Target { cluster, weight })
+    }
+
+    fn members(&mut self) -> Option<Vec<Member<'t>>> {
+        self.within("[", "]", |quick| {
+            let mut members = Vec::new();
+            while !quick.comes("]") {
+                let from = quick.literal()?;
+                members.push(match quick.symbol("..") {
+                    true => Member::Range(from, quick.literal()?),
+                    false => Member::One(from),
+                });
+                if !quick.symbol(",") {
+                    break;
+                }
+            }
+            (members.len() <= quick.list_members).then_some(members)
+        })
+    }
+
+    // === expressions, from loosest to tightest ===
+
+    /// A whole condition; of one in parentheses they are a part.
+    fn condition(&mut self) -> Option<Spanned<Condition<'t>>> {
+        let start = self.at;
+        let condition = self.expression()?.condition()?;
+        Some(Spanned::new(condition.node, Span::new(start, self.end)))
+    }
+
+    fn expression(&mut self) -> Option<Node<'t>> {
+        self.joined("||", "or", Condition::Or, |quick| {
+            quick.joined("&&", "and", Condition::And, Quick::negation)
+        })
+    }
+
+    /// A row of conditions joined by one operator. `(a || b) || c` is one row.
+    #[inline]
+    fn joined(
+        &mut self,
+        symbol: &str,
+        word: &str,
+        join: fn(Vec<Spanned<Condition<'t>>>) -> Condition<'t>,
+        part: impl Fn(&mut Self) -> Option<Node<'t>>,
+    ) -> Option<Node<'t>> {
+        let first = part(self)?;
+        let mut more = self.symbol(symbol) || self.keyword(word);
+        if !more {
+            return Some(first);
+        }
+        let (mut parts, mut span, mut next) = (Vec::with_capacity(2), first.span, first);
+        loop {
+            span = span.to(next.span);
+            let next_part = next.condition()?;
+            match (next_part.node, symbol) {
+                (Condition::Or(inner), "||") | (Condition::And(inner), "&&") => parts.extend(inner),
+                (other, _) => parts.push(Spanned::new(other, next_part.span)),
+            }
+            if !more {
+                return Some(Node::new(Kind::Condition(join(parts)), span));
+            }
+            next = part(self)?;
+            more = self.symbol(symbol) || self.keyword(word);
+        }
+    }
+
+    #[inline]
+    fn negation(&mut self) -> Option<Node<'t>> {
+        let start = self.at;
+        if self.comes("!=") || !(self.symbol("!") || self.keyword("not")) {
+            return self.comparison();
+        }
+        self.depth = self.depth.checked_sub(NOT)?;
+        let inner = self.negation()?.condition()?;
+        self.depth += NOT;
+        let span = Span::new(start, inner.span.end);
+        Some(Node::new(Kind::Condition(Condition::Not(Box::new(inner))), span))
+    }
+
+    fn comparison(&mut self) -> Option<Node<'t>> {
+        let left = self.remainder()?;
+        let Some(comparator) = self.comparator() else { return Some(left) };
+        let left = left.value()?;
+        let right = self.remainder()?;
+        let span = left.span.to(right.span);
+        let condition = match comparator.node {
+            Comparator::Relation(relation) => {
+                let relation = Spanned::new(relation, comparator.span);
+                Condition::Compare(Box::new(Compare { left, relation, right: right.value()? }))
+            }
+            Comparator::In { negated } => Condition::In(Box::new(In { left, negated, set: right.set()? })),
+        };
+        // Comparisons do not chain.
+        self.comparator().is_none().then_some(Node::new(Kind::Condition(condition), span))
+    }
+
+    fn comparator(&mut self) -> Option<Spanned<Comparator>> {
+        let (relation, length) = match (self.byte(0), self.byte(1)) {
+            (b'=', b'=') => (Relation::Equal, 2),
+            (b'!', b'=') => (Relation::Unequal, 2),
+            (b'<', b'=') => (Relation::AtMost, 2),
+            (b'>', b'=') => (Relation::AtLeast, 2),
+            (b'<', _) => (Relation::Below, 1),
+            (b'>', _) => (Relation::Above, 1),
+            (b'c' | b'e' | b'i' | b'm' | b'n' | b's' | b'u', _) => match self.letters() {
+                "starts_with" => (Relation::StartsWith, 11),
+                "ends_with" => (Relation::EndsWith, 9),
+                "contains" => (Relation::Contains, 8),
+                "under" => (Relation::Under, 5),
+                "matches" => (Relation::Matches, 7),
+                "in" => return Some(Spanned::new(Comparator::In { negated: false }, self.token(2)?.span)),
+                "not" => {
+                    let before = (self.at, self.end);
+                    let not = self.token(3)?;
+                    if self.keyword("in") {
+                        return Some(Spanned::new(Comparator::In { negated: true }, not.span));
+                    }
+                    (self.at, self.end) = before;
+                    return None;
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(Spanned::new(Comparator::Relation(relation), self.token(length)?.span))
+    }
+
+    fn value(&mut self) -> Option<Spanned<Value<'t>>> {
+        self.remainder()?.value()
+    }
+
+    #[inline]
+    fn remainder(&mut self) -> Option<Node<'t>> {
+        let first = self.operand()?;
+        // Most operands stand alone.
+        if self.comes("??") || self.comes("%") { self.combined(first) } else { Some(first) }
+    }
+
+    fn combined(&mut self, first: Node<'t>) -> Option<Node<'t>> {
+        let left = self.coalesce(first)?;
+        if !self.symbol("%") {
+            return Some(left);
+        }
+        let left = left.value()?;
+        let right = self.operand()?;
+        let right = self.coalesce(right)?;
+        // One remainder is all that can be asked for, in parentheses or not.
+        if matches!(left.node, Value::Modulo(..)) || self.comes("%") {
+            return None;
+        }
+        let Kind::Value(Value::Literal(Literal::Int(divisor @ 1..))) = right.node else { return None };
+        let span = left.span.to(right.span);
+        let value = Value::Modulo(Box::new(left), Spanned::new(divisor, right.span));
+        Some(Node::new(Kind::Value(value), span))
+    }
+
+    fn coalesce(&mut self, first: Node<'t>) -> Option<Node<'t>> {
+        let mut more = self.symbol("??");
+        if !more {
+            return Some(first);
+        }
+        let (mut sides, mut span, mut next) = (Vec::with_capacity(2), first.span, first);
+        loop {
+            span = span.to(next.span);
+            let side = next.value()?;
+            match side.node {
+                Value::Coalesce(inner) => sides.extend(inner),
+                other => sides.push(Spanned::new(other, side.span)),
+            }
+            if !more {
+                return Some(Node::new(Kind::Value(Value::Coalesce(sides)), span));
+            }
+            next = self.operand()?;
+            more = self.symbol("??");
+        }
+    }
+
+    fn operand(&mut self) -> Option<Node<'t>> {
+        let start = self.at;
+        let value = match self.byte(0) {
+            b'(' => {
+                let node = self.within("(", ")", Quick::expression)?;
+                // A condition is what stands inside, a value has its parentheses.
+                let whole = Span::new(start, self.end);
+                return Some(match node.node {
+                    Kind::Condition(_) => node,
+                    other => Node::new(other, whole),
+                });
+            }
+            b'[' => {
+                let members = self.members()?;
+                return Some(Node::new(Kind::Set(Set::Literal(members)), Span::new(start, self.end)));
+            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' if self.fence().is_none() => self.named()?,
+            _ => Value::Literal(self.literal()?.node),
+        };
+        Some(Node::new(Kind::Value(value), Span::new(start, self.end)))
+    }
+
+    /// What starts with a word: a field, a call, a bool, or an address as `fe80::1`.
+    fn named(&mut self) -> Option<Value<'t>> {
+        let name = self.word()?;
+        if self.end == self.at && self.comes(":") {
+            self.at = name.span.start;
+            return Some(Value::Literal(self.literal()?.node));
+        }
+        let call = self.comes("(");
+        match name.node {
+            "true" if !call => return Some(Value::Literal(Literal::Bool(true))),
+            "false" if !call => return Some(Value::Literal(Literal::Bool(false))),
+            word if is_reserved(word) => return None,
+            _ => {}
+        }
+        if !call {
+            return Some(Value::Field { name, argument: None });
+        }
+        self.within("(", ")", |quick| match Function::named(name.node) {
+            Some(function) => {
+                let mut arguments = vec![quick.value()?];
+                while quick.symbol(",") {
+                    arguments.push(quick.value()?);
+                }
+                Some(Value::Call { function: Spanned::new(function, name.span), arguments })
+            }
+            // Of the argument of a field nothing is reserved.
+            None if quick.starts_string() => Some(Value::Field { name, argument: Some(quick.string()?) }),
+            None => {
+                let argument = quick.word()?;
+                let argument = Spanned::new(Cow::Borrowed(argument.node), argument.span);
+                Some(Value::Field { name, argument: Some(argument) })
+            }
+        })
+    }
+
+    // === tokens ===
+
+    fn name(&mut self) -> Option<Text<'t>> {
+        if self.comes("\"") {
+            return self.string().filter(|name| !name.node.is_empty());
+        }
+        let word = self.word().filter(|word| !is_reserved(word.node))?;
+        Some(Spanned::new(Cow::Borrowed(word.node), word.span))
+    }
+
+    /// A literal as it stands in a list: a word is a bool.
+    fn literal(&mut self) -> Option<Spanned<Literal<'t>>> {
+        if self.starts_string() {
+            let string = self.string()?;
+            return Some(Spanned::new(Literal::String(string.node), string.span));
+        }
+        let word = self.letters();
+        if matches!(word, "true" | "false") && self.byte(word.len()) != b':' {
+            return Some(Spanned::new(Literal::Bool(word == "true"), self.token(word.len())?.span));
+        }
+        let token = self.number()?;
+        Some(Spanned::new(literal::number(token.node, token.span).ok()?, token.span))
+    }
+
+    /// A number, an address or a network, as generously as the grammar takes them.
+    fn number(&mut self) -> Option<Spanned<&'t str>> {
+        let row = |at: usize| {
+            let rest = self.text.as_bytes().get(self.at + at..).unwrap_or_default();
+            rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count()
+        };
+        let address = self.byte(row(0)) == b':';
+        let mut length = usize::from(self.byte(0) == b'-');
+        if !address && !self.byte(length).is_ascii_digit() {
+            return None;
+        }
+        loop {
+            length += row(length);
+            match self.byte(length) {
+                b'.' if self.byte(length + 1) != b'.' => {}
+                b':' if address => {}
+                b'_' if !address => {}
+                _ => break,
+            }
+            length += 1;
+        }
+        if self.byte(length) == b'/' {
+            length += 1 + row(length + 1);
+        }
+        self.token(length)
+    }
+
+    /// A string, raw or not.
+    fn string(&mut self) -> Option<Text<'t>> {
+        let rest = self.text.as_bytes().get(self.at..).filter(|_| self.starts_string())?;
+        if let Some(hashes) = self.fence() {
+            let mut length = hashes + 2;
+            loop {
+                match *rest.get(length)? {
+                    b'"' if (1..=hashes).all(|i| rest.get(length + i) == Some(&b'#')) => break,
+                    b'\n' | b'\r' => return None,
+                    _ => length += 1,
+                }
+            }
+            let token = self.token(length + 1 + hashes)?;
+            return Some(Spanned::new(Cow::Borrowed(literal::raw(token.node)), token.span));
+        }
+        let (mut length, mut escapes) = (1, false);
+        loop {
+            length += rest.get(length..)?.iter().position(|byte| !is_plain(*byte))?;
+            match *rest.get(length)? {
+                b'"' => break,
+                b'\\' if !matches!(rest.get(length + 1), Some(b'\n' | b'\r')) => {
+                    escapes = true;
+                    length += 2;
+                }
+                _ => return None,
+            }
+        }
+        let inside = self.text.get(self.at + 1..self.at + length)?;
+        let token = self.token(length + 1)?;
+        let string = match escapes {
+            true => literal::string(token.node, token.span).ok()?,
+            false => Cow::Borrowed(inside),
+        };
+        Some(Spanned::new(string, token.span))
+    }
+
+    fn word(&mut self) -> Option<Spanned<&'t str>> {
+        let word = self.letters();
+        let starts = matches!(self.byte(0), b'a'..=b'z' | b'A'..=b'Z' | b'_');
+        if starts && self.fence().is_none() { self.token(word.len()) } else { None }
+    }
+
+    /// Takes this word, if it comes.
+    #[inline(always)]
+    fn keyword(&mut self, word: &str) -> bool {
+        self.comes(word) && !is_letter(self.byte(word.len())) && self.token(word.len()).is_some()
+    }
+
+    /// Takes this symbol, if it comes.
+    #[inline(always)]
+    fn symbol(&mut self, symbol: &str) -> bool {
+        self.comes(symbol) && self.token(symbol.len()).is_some()
+    }
+
+    /// What stands behind a symbol.
+    fn after<T>(&mut self, symbol: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        if self.symbol(symbol) { read(self) } else { None }
+    }
+
+    /// What stands in brackets, which nest.
+    fn within<T>(&mut self, open: &str, close: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        self.depth = self.depth.checked_sub(1)?;
+        let inside = self.after(open, read)?;
+        self.depth += 1;
+        self.symbol(close).then_some(inside)
+    }
+
+    // === bytes ===
+
+    fn is_done(&self) -> bool {
+        self.at == self.text.len()
+    }
+
+    /// Whether this comes next.
+    #[inline(always)]
+    fn comes(&mut self, what: &str) -> bool {
+        self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(what.as_bytes()))
+    }
+
+    /// The byte that is so far ahead; 0 at the end, where no token has it.
+    fn byte(&self, ahead: usize) -> u8 {
+        self.text.as_bytes().get(self.at + ahead).copied().unwrap_or(0)
+    }
+
+    /// The row of letters that starts here.
+    #[inline]
+    fn letters(&self) -> &'t str {
+        let rest = self.text.get(self.at..).unwrap_or("");
+        let length = rest.bytes().position(|byte| !is_letter(byte)).unwrap_or(rest.len());
+        rest.get(..length).unwrap_or("")
+    }
+
+    fn starts_string(&self) -> bool {
+        self.byte(0) == b'"' || self.fence().is_some()
+    }
+
+    /// How many `#` stand before the quote of a raw string, if one starts here.
+    fn fence(&self) -> Option<usize> {
+        if self.byte(0) != b'r' {
+            return None;
+        }
+        let rest = self.text.as_bytes().get(self.at + 1..)?;
+        let hashes = rest.iter().take_while(|byte| **byte == b'#').count();
+        (rest.get(hashes) == Some(&b'"')).then_some(hashes)
+    }
+
+    /// Takes so many bytes, and goes to the next token.
+    #[inline]
+    fn token(&mut self, length: usize) -> Option<Spanned<&'t str>> {
+        let span = Span::new(self.at, self.at + length);
+        (self.at, self.end) = (skip_blank(self.text, span.end), span.end);
+        Some(Spanned::new(self.text.get(span.start..span.end)?, span))
+    }
+}
+
+/// Whether a byte stands for itself in a string, and the string goes on.
+#[inline]
+fn is_plain(byte: u8) -> bool {
+    !matches!(byte, b'"' | b'\\' | b'\n' | b'\r')
+}
