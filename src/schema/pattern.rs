@@ -102,9 +102,10 @@ impl Patterns {
         Some(Patterns(Arc::new(regex)))
     }
 
-    /// Whether an expression is fit to be one of several.
+    /// Whether an expression is fit to be one of several. One that is known by how its texts start is not: the index
+    /// leads to it, or its first bytes refuse.
     pub(crate) fn takes(pattern: &Pattern) -> bool {
-        pattern.bytes() <= SMALL
+        pattern.bytes() <= SMALL && pattern.starts().is_none()
     }
 
     /// Finds those that match anywhere in `bytes`, besides those in `matched` already; linear in their length. A

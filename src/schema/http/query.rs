@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::iter;
 
-use memchr::memchr2;
+use memchr::{memchr2, memmem};
 
 use super::{escape, word};
 
@@ -16,7 +16,11 @@ use super::{escape, word};
 ///
 /// One pass over the query; allocates for the values that change when decoded, and for nothing else.
 pub(crate) fn values<'r>(raw_query: &'r [u8], name: &[u8]) -> impl Iterator<Item = Cow<'r, [u8]>> {
-    let mut rest = raw_query;
+    // A long query in which nothing is encoded has the name as it is, or has not: that is soon seen.
+    let long = raw_query.len() >= LONG && !name.is_empty();
+    let plain = long && memchr2(b'+', b'%', raw_query).is_none();
+    let start = if plain { first(raw_query, name) } else { Some(0) };
+    let mut rest = start.and_then(|start| raw_query.get(start..)).unwrap_or_default();
     iter::from_fn(move || {
         while !rest.is_empty() {
             let pair;
@@ -31,6 +35,15 @@ pub(crate) fn values<'r>(raw_query: &'r [u8], name: &[u8]) -> impl Iterator<Item
         }
         None
     })
+}
+
+/// From how many bytes on a query is searched for a name before it is taken apart.
+const LONG: usize = if cfg!(test) { 4 } else { 128 };
+
+/// Where the first pair starts that begins with `name`.
+fn first(raw_query: &[u8], name: &[u8]) -> Option<usize> {
+    let starts = |at: &usize| at.checked_sub(1).is_none_or(|before| raw_query.get(before) == Some(&b'&'));
+    memmem::find_iter(raw_query, name).find(starts)
 }
 
 /// All parameters, name and value, in order: for those who ask for many names. The same as [`values`] finds, in one
