@@ -397,7 +397,8 @@ impl<'t> Quick<'t> {
             // Of the argument of a field nothing is reserved.
             None if quick.starts_string() => Some(Value::Field { name, argument: Some(quick.string()?) }),
             None => {
-                let argument = quick.word()?;
+                // Of `not` the scan thinks that it negates, and counts it.
+                let argument = quick.word().filter(|argument| argument.node != "not")?;
                 let argument = Spanned::new(Cow::Borrowed(argument.node), argument.span);
                 Some(Value::Field { name, argument: Some(argument) })
             }
