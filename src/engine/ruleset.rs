@@ -248,3 +248,57 @@ pub(super) fn kind_name<S: serde::Serializer>(
 pub(super) fn state_name<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(state.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::Request;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::schema::Type;
+
+    /// How many tests a decision asks, each answer that is remembered counted once.
+    fn asked(engine: &Engine, request: &Request<()>) -> usize {
+        let rules = engine.rules();
+        let input = rules.input(request.into(), SystemTime::UNIX_EPOCH);
+        Run::with(&rules.compiled.program, input, 0, |run| {
+            run.decide_by_all(|_| {});
+            run.asked
+        })
+    }
+
+    #[test]
+    fn what_is_dear_is_asked_once_a_request_however_many_rules_have_it() {
+        let dear = r#"header(user-agent) matches "(?i)bot" && cookie(uid) in beta && header(x) contains "y""#;
+        let routes = |count: usize| {
+            let route =
+                |at| format!("{} route r{at}: {dear} && port == {at} => gray", ["", "shadow"][at % 2]);
+            let routes: Vec<_> = (0..count).map(route).collect();
+            let text = format!("list beta = [\"1\", \"2\"]\n{}\ndefault => prod", routes.join("\n"));
+            Engine::builder().clusters(["gray", "prod"]).build(text).unwrap()
+        };
+        let request =
+            Request::get("/").header("user-agent", "a Bot").header("cookie", "uid=2").header("x", "xyz");
+        let request = request.body(()).unwrap();
+        // The port is another for each.
+        assert_eq!((asked(&routes(1), &request), asked(&routes(100), &request)), (4, 3 + 100));
+    }
+
+    #[test]
+    fn a_field_is_read_once_a_request_however_many_rules_ask_for_it() {
+        static READ: AtomicUsize = AtomicUsize::new(0);
+        let schema =
+            Schema::new().clusters(["gray", "prod"]).keyed_field("claim", Type::String, |_, name, values| {
+                READ.fetch_add(1, Ordering::Relaxed);
+                values.push(name.to_owned());
+            });
+        let route =
+            |at| format!("route r{at}: claim(sub) == \"{at}\" || lower(claim(sub)) == \"x{at}\" => gray\n");
+        let text: String = (0..100).map(route).collect();
+        let engine = Engine::builder().schema(schema).build(text + "default => prod").unwrap();
+        engine.decide(&Request::new(()));
+        assert_eq!(READ.load(Ordering::Relaxed), 1);
+    }
+}

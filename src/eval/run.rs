@@ -37,6 +37,9 @@ pub(crate) struct Run<'p, 'r, 'm> {
     kept: (usize, usize),
     /// Which kinds of fields were read together: what is not there then is not in the request.
     taken: [bool; Kind::ALL.len()],
+    /// How many tests were asked and not remembered.
+    #[cfg(test)]
+    pub(crate) asked: usize,
 }
 
 /// What is known of a plain field.
@@ -74,7 +77,9 @@ impl<'p, 'r> Run<'p, 'r, '_> {
                 plain: [const { Known::Nothing }; Plain::COUNT],
                 made: 0,
                 kept: (0, 0),
-                taken: [false; 3],
+                taken: [false; Kind::ALL.len()],
+                #[cfg(test)]
+                asked: 0,
             })
         })
     }
@@ -215,6 +220,10 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     }
 
     pub(super) fn ask(&mut self, test: &'p Test) -> bool {
+        #[cfg(test)]
+        {
+            self.asked += 1;
+        }
         if let Some(plain) = test.plain
             && !matches!(test.check, Check::Among(..) | Check::Against(..))
         {
