@@ -9,7 +9,7 @@ use crate::compile::{CompileError, compile, compile_condition};
 use crate::diagnostic::{Code, Diagnostics, Problem, Problems, Source, Span};
 use crate::limits::Limits;
 use crate::schema::{Names, Schema};
-use crate::syntax::{self, ast};
+use crate::syntax;
 
 /// What becomes of a text.
 #[derive(Debug)]
@@ -40,16 +40,15 @@ pub(super) fn run(
 ) -> Result<Compiled, Diagnostics> {
     match &rules.0 {
         Form::Text { name, text } => {
-            let source = Source::named(&**name);
-            let mut problems = Problems::new(limits.diagnostics);
-            let file = syntax::parse_file(text, limits, &mut problems);
-            finish(&file, text, &source, schema, limits, strict, problems)
+            let (typed, problems) = check::resolve_text(text, &Names::new(schema), limits);
+            finish(typed, text, &Source::named(&**name), limits, strict, problems)
         }
         Form::Statements(statements) => {
             let Joined { text, sound, source, mut problems, broken } = statements.join(limits);
             let mut file = syntax::parse_file(text.get(..sound).unwrap_or(""), limits, &mut problems);
             file.broken.extend(broken);
-            let mut compiled = finish(&file, &text, &source, schema, limits, strict, problems)?;
+            let typed = check::resolve_file(&file, &text, &Names::new(schema), limits, &mut problems);
+            let mut compiled = finish(typed, &text, &source, limits, strict, problems)?;
             compiled.text = syntax::print::print(&file).into();
             Ok(compiled)
         }
@@ -57,16 +56,13 @@ pub(super) fn run(
 }
 
 fn finish(
-    file: &ast::File<'_>,
+    typed: Option<typed::Rules>,
     text: &str,
     source: &Source,
-    schema: &Schema,
     limits: &Limits,
     strict: bool,
     mut problems: Problems,
 ) -> Result<Compiled, Diagnostics> {
-    let names = Names::new(schema);
-    let typed = check::resolve_file(file, text, &names, limits, &mut problems);
     let (typed, program) = match typed {
         Some(typed) if !problems.has_errors() => match compile(&typed, limits.program_bytes) {
             Ok(program) => (typed, program),

@@ -16,7 +16,7 @@ use super::ast::{
 };
 use super::expect::{Expected, no_statement, shown, unexpected};
 use super::scan::{self, Scan, skip_blank};
-use super::{GATEWAY_KINDS, is_bare, is_reserved, is_starter, is_word, literal, quick};
+use super::{GATEWAY_KINDS, about_how_many, is_bare, is_reserved, is_starter, is_word, literal, quick};
 use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::limits::Limits;
 
@@ -44,11 +44,10 @@ pub(super) fn file<'t>(
         file.incomplete = true;
         return file;
     }
-    // About what a simple rule takes: to grow would be to move them all.
-    file.items.reserve(limits.statements.min(text.len() / 64));
+    file.items.reserve(about_how_many(text));
     // Only needed when something cannot be read quickly, and made before anything is said.
     let mut known: Option<Scan> = None;
-    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut at = quick::start(text);
     let mut gap_start = at;
     loop {
         at = skip_blank(text, at);

@@ -13,10 +13,67 @@ use super::ast::{
     By, Cluster, Compare, Condition, Function, In, List, Literal, Member, Outcome, Place, Relation, Rule,
     Set, Spanned, State, Statement, Target, Text, Value,
 };
+use super::bytes::{is_letter, stands_in_string};
 use super::scan::skip_blank;
-use super::{is_letter, is_reserved, is_starter, literal};
+use super::{is_reserved, is_starter, literal};
 use crate::diagnostic::Span;
 use crate::limits::Limits;
+
+/// The lists and clusters of a text, found by the lines that they start. `None` if one of them cannot be read.
+pub(crate) fn declarations<'t>(text: &'t str, limits: &Limits) -> Option<Vec<Spanned<Statement<'t>>>> {
+    let mut declared = Vec::new();
+    let mut at = start(text);
+    loop {
+        let line = text.get(at..)?.trim_start_matches([' ', '\t', '\r']);
+        if matches!(letters(line), "list" | "cluster") {
+            let start = text.len() - line.len();
+            let (statement, end) = statement(text, start, limits)?;
+            declared.push(Spanned::new(statement, Span::new(start, end)));
+            at = end;
+        }
+        match memchr::memchr(b'\n', text.as_bytes().get(at..)?) {
+            Some(end) => at += end + 1,
+            None => return Some(declared),
+        }
+    }
+}
+
+/// Reads a text and hands over each statement but for those that are `declared`. `None` if one of them cannot be read.
+pub(crate) fn each<'t>(
+    text: &'t str,
+    limits: &Limits,
+    declared: &[Spanned<Statement<'t>>],
+    mut take: impl FnMut(Spanned<Statement<'t>>),
+) -> Option<()> {
+    if text.len() > limits.text_bytes {
+        return None;
+    }
+    let mut declared = declared.iter().map(|statement| statement.span).peekable();
+    let mut at = skip_blank(text, start(text));
+    for _ in 0..limits.statements {
+        if at == text.len() {
+            break;
+        }
+        let end = match declared.next_if(|span| span.start == at) {
+            Some(span) => span.end,
+            None => {
+                let (statement, end) = statement(text, at, limits)?;
+                if matches!(statement, Statement::List(_) | Statement::Cluster(_)) {
+                    return None;
+                }
+                take(Spanned::new(statement, Span::new(at, end)));
+                end
+            }
+        };
+        at = skip_blank(text, end);
+    }
+    (at == text.len() && declared.next().is_none()).then_some(())
+}
+
+/// Where a text starts, behind its byte order mark.
+pub(super) fn start(text: &str) -> usize {
+    if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
+}
 
 /// Reads the statement at `at`, and says where it ends. Behind it stands a statement on a line of its own, or
 /// nothing: so it is all there is between two places where the scan would go on after a mistake.
@@ -301,13 +358,14 @@ impl<'t> Quick<'t> {
         self.remainder()?.value()
     }
 
-    #[inline]
+    #[inline(always)]
     fn remainder(&mut self) -> Option<Node<'t>> {
         let first = self.operand()?;
         // Most operands stand alone.
-        if self.comes("??") || self.comes("%") { self.combined(first) } else { Some(first) }
+        if matches!(self.byte(0), b'?' | b'%') { self.combined(first) } else { Some(first) }
     }
 
+    #[inline(never)]
     fn combined(&mut self, first: Node<'t>) -> Option<Node<'t>> {
         let left = self.coalesce(first)?;
         if !self.symbol("%") {
@@ -347,29 +405,34 @@ impl<'t> Quick<'t> {
         }
     }
 
+    #[inline(always)]
     fn operand(&mut self) -> Option<Node<'t>> {
         let start = self.at;
         let value = match self.byte(0) {
-            b'(' => {
-                let node = self.within("(", ")", Quick::expression)?;
-                // A condition is what stands inside, a value has its parentheses.
-                let whole = Span::new(start, self.end);
-                return Some(match node.node {
-                    Kind::Condition(_) => node,
-                    other => Node::new(other, whole),
-                });
-            }
-            b'[' => {
-                let members = self.members()?;
-                return Some(Node::new(Kind::Set(Set::Literal(members)), Span::new(start, self.end)));
-            }
+            b'(' | b'[' => return self.bracketed(),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' if self.fence().is_none() => self.named()?,
             _ => Value::Literal(self.literal()?.node),
         };
         Some(Node::new(Kind::Value(value), Span::new(start, self.end)))
     }
 
+    #[inline(never)]
+    fn bracketed(&mut self) -> Option<Node<'t>> {
+        let start = self.at;
+        if self.comes("[") {
+            let members = self.members()?;
+            return Some(Node::new(Kind::Set(Set::Literal(members)), Span::new(start, self.end)));
+        }
+        let node = self.within("(", ")", Quick::expression)?;
+        Some(match node.node {
+            // A condition is what stands inside, a value has its parentheses.
+            Kind::Condition(_) => node,
+            other => Node::new(other, Span::new(start, self.end)),
+        })
+    }
+
     /// What starts with a word: a field, a call, a bool, or an address as `fe80::1`.
+    #[inline(always)]
     fn named(&mut self) -> Option<Value<'t>> {
         let name = self.word()?;
         if self.end == self.at && self.comes(":") {
@@ -383,9 +446,11 @@ impl<'t> Quick<'t> {
             word if is_reserved(word) => return None,
             _ => {}
         }
-        if !call {
-            return Some(Value::Field { name, argument: None });
-        }
+        if call { self.call(name) } else { Some(Value::Field { name, argument: None }) }
+    }
+
+    #[inline(never)]
+    fn call(&mut self, name: Spanned<&'t str>) -> Option<Value<'t>> {
         self.within("(", ")", |quick| match Function::named(name.node) {
             Some(function) => {
                 let mut arguments = vec![quick.value()?];
@@ -472,7 +537,7 @@ impl<'t> Quick<'t> {
         }
         let (mut length, mut escapes) = (1, false);
         loop {
-            length += rest.get(length..)?.iter().position(|byte| !is_plain(*byte))?;
+            length += rest.get(length..)?.iter().position(|byte| !stands_in_string(*byte))?;
             match *rest.get(length)? {
                 b'"' => break,
                 b'\\' if !matches!(rest.get(length + 1), Some(b'\n' | b'\r')) => {
@@ -492,9 +557,8 @@ impl<'t> Quick<'t> {
     }
 
     fn word(&mut self) -> Option<Spanned<&'t str>> {
-        let word = self.letters();
         let starts = matches!(self.byte(0), b'a'..=b'z' | b'A'..=b'Z' | b'_');
-        if starts && self.fence().is_none() { self.token(word.len()) } else { None }
+        if starts && self.fence().is_none() { self.token(self.letters().len()) } else { None }
     }
 
     /// Takes this word, if it comes.
@@ -542,9 +606,7 @@ impl<'t> Quick<'t> {
     /// The row of letters that starts here.
     #[inline]
     fn letters(&self) -> &'t str {
-        let rest = self.text.get(self.at..).unwrap_or("");
-        let length = rest.bytes().position(|byte| !is_letter(byte)).unwrap_or(rest.len());
-        rest.get(..length).unwrap_or("")
+        letters(self.text.get(self.at..).unwrap_or(""))
     }
 
     fn starts_string(&self) -> bool {
@@ -570,8 +632,8 @@ impl<'t> Quick<'t> {
     }
 }
 
-/// Whether a byte stands for itself in a string, and the string goes on.
 #[inline]
-fn is_plain(byte: u8) -> bool {
-    !matches!(byte, b'"' | b'\\' | b'\n' | b'\r')
+fn letters(text: &str) -> &str {
+    let length = text.bytes().position(|byte| !is_letter(byte)).unwrap_or(text.len());
+    text.get(..length).unwrap_or("")
 }
