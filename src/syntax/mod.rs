@@ -18,6 +18,7 @@ pub(crate) mod print;
 mod quick;
 mod scan;
 
+pub(crate) use ast::Arena;
 use bytes::is_letter;
 pub(crate) use parse::{parse_condition, parse_file, parse_list, parse_outcome};
 pub(crate) use quick::{declarations, each};

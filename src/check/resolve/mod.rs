@@ -26,13 +26,14 @@ use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::limits::Limits;
 use crate::schema::{Names, Pattern, Type, Value};
 use crate::syntax;
-use crate::syntax::ast::{self, Literal, Member, Rule, Spanned, Statement};
+use crate::syntax::ast::{self, Arena, Literal, Member, Rule, Spanned, Statement};
 
 /// Parses and resolves a whole text. No rules if anything in it is an error.
 pub(crate) fn resolve_text(text: &str, names: &Names<'_>, limits: &Limits) -> (Option<Rules>, Problems) {
     one_by_one(text, names, limits).unwrap_or_else(|| {
         let mut problems = Problems::new(limits.diagnostics);
-        let file = syntax::parse_file(text, limits, &mut problems);
+        let arena = &Arena::new();
+        let file = syntax::parse_file(text, arena, limits, &mut problems);
         (resolve_file(&file, text, names, limits, &mut problems), problems)
     })
 }
@@ -41,13 +42,14 @@ pub(crate) fn resolve_text(text: &str, names: &Names<'_>, limits: &Limits) -> (O
 /// `None` if one of them cannot be read quickly, or two have one name: what is wrong would have to be said in between.
 fn one_by_one(text: &str, names: &Names<'_>, limits: &Limits) -> Option<(Option<Rules>, Problems)> {
     let mut problems = Problems::new(limits.diagnostics);
-    let declared = syntax::declarations(text, limits)?;
+    let arena = Arena::new();
+    let declared = syntax::declarations(text, &arena, limits)?;
     let mut resolver = Resolver::new(text, names, limits, &mut problems);
     let mut draft = resolver.begin(declared.iter().map(|statement| &statement.node));
     let (hasher, mut names) = (RandomState::default(), Vec::new());
-    syntax::each(text, limits, &declared, |statement| {
+    syntax::each(text, limits, declared, |statement| {
         if let Statement::Rule(rule) = &statement.node {
-            names.push(hasher.hash_one(&rule.name.node));
+            names.push(hasher.hash_one(rule.name.node));
         }
         resolver.statement(&statement, &mut draft);
     })?;
@@ -75,7 +77,7 @@ pub(crate) fn resolve_file(
     let mut names: HashMap<&str, Span> = HashMap::new();
     for item in &file.items {
         if let Statement::Rule(Rule { name, .. }) = &item.statement.node
-            && let Some(first) = names.insert(&name.node, name.span)
+            && let Some(first) = names.insert(name.node, name.span)
         {
             resolver.problems.push(duplicate("route", name, first));
         }
@@ -164,8 +166,8 @@ impl<'a> Resolver<'a> {
             default: Outcome { targets: SmallVec::new(), deal: None },
         };
         for cluster in &clusters {
-            if let Some(outcome) = self.outcome(&cluster.outcome, &cluster.name.node) {
-                rules.logical.push(Logical { name: (*cluster.name.node).into(), outcome });
+            if let Some(outcome) = self.outcome(&cluster.outcome, cluster.name.node) {
+                rules.logical.push(Logical { name: cluster.name.node.into(), outcome });
             }
         }
         rules.inner_first = self.inner_first(&clusters, &rules);
@@ -177,12 +179,12 @@ impl<'a> Resolver<'a> {
         match &statement.node {
             Statement::List(_) | Statement::Cluster(_) => {}
             Statement::Rule(rule) => {
-                let condition = self.condition(&rule.condition, &rule.name.node);
-                let outcome = self.outcome(&rule.outcome, &rule.name.node);
+                let condition = self.condition(&rule.condition, rule.name.node);
+                let outcome = self.outcome(&rule.outcome, rule.name.node);
                 let Some((condition, outcome)) = condition.zip(outcome) else { return };
                 draft.lints.look(&condition);
                 draft.rules.routes.push(Route {
-                    name: (*rule.name.node).into(),
+                    name: rule.name.node.into(),
                     state: rule.state,
                     condition,
                     outcome,
@@ -232,7 +234,7 @@ impl<'a> Resolver<'a> {
         for statement in statements {
             match statement {
                 Statement::List(list) => {
-                    if self.names.list(&list.name.node).is_some() {
+                    if self.names.list(list.name.node).is_some() {
                         self.problems.push(
                             Problem::new(
                                 Code::DuplicateName,
@@ -243,18 +245,18 @@ impl<'a> Resolver<'a> {
                         );
                     }
                     let named = NamedList { list, used: false, typed: Vec::new() };
-                    match self.lists.get(&*list.name.node) {
+                    match self.lists.get(list.name.node) {
                         Some(first) => {
                             let first = first.list.name.span;
                             self.problems.push(duplicate("list", &list.name, first));
                         }
                         None => {
-                            self.lists.insert(&list.name.node, named);
+                            self.lists.insert(list.name.node, named);
                         }
                     }
                 }
                 Statement::Cluster(cluster) => {
-                    let name = &*cluster.name.node;
+                    let name = cluster.name.node;
                     if self.names.cluster(name).is_some() {
                         self.problems.push(
                             Problem::new(
