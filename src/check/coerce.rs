@@ -23,7 +23,7 @@ pub(super) fn natural(literal: &Literal<'_>) -> Option<Type> {
 /// The literal as a value of type `ty`.
 pub(super) fn coerce(literal: &Literal<'_>, span: Span, ty: Type) -> Result<Value<'static>, Problem> {
     match (literal, ty) {
-        (Literal::String(s), Type::String) => Ok(Value::from(s.clone().into_owned())),
+        (Literal::String(s), Type::String) => Ok(Value::from((*s).to_owned())),
         (Literal::String(s), Type::Version) => {
             Version::parse(s.as_bytes()).map(Value::Version).ok_or_else(|| {
                 Problem::new(Code::BadLiteral, span, format!("`{}` is not a version", clip(s)))
@@ -106,7 +106,7 @@ pub(super) fn member(member: &Member<'_>, ty: Type) -> Result<(Value<'static>, V
                 None => coerce(&one.node, one.span, ty).map(|value| (value.clone(), value)),
             }
         }
-        Member::Range(from, to) => {
+        Member::Range((from, to)) => {
             let span = from.span.to(to.span);
             let (from, to) = (coerce(&from.node, from.span, ty)?, coerce(&to.node, to.span, ty)?);
             let reversed = match (&from, &to) {

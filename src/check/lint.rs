@@ -4,10 +4,12 @@
 //! true, and is every request that it takes already taken by an earlier route?
 
 use std::collections::hash_map::Entry;
+use std::hash::BuildHasher as _;
+use std::mem::discriminant;
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use super::typed::{Condition, Expr, Order, Predicate, Route, Rules, Set, State, Test};
+use super::typed::{Condition, Expr, Order, Predicate, Route, Set, State, Test};
 use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::schema::{Field, Value, canonical_path};
 use crate::syntax::ast::Member;
@@ -25,29 +27,54 @@ type Range = (Value<'static>, Value<'static>);
 /// How many parts of one condition are compared with each other.
 const PARTS: usize = 64;
 
-/// Lints the rules as a whole.
-pub(super) fn rules(rules: &Rules, problems: &mut Problems) {
-    let truths: Vec<_> = rules
-        .routes
-        .iter()
-        .map(|route| condition(&route.condition, route.condition_span, problems))
-        .collect();
-    unreached(&rules.routes, &truths, problems);
+/// What is found out of each route while it is at hand, for the lints of the rules as a whole.
+#[derive(Default)]
+pub(super) struct Routes {
+    looks: Vec<Look>,
+    hasher: foldhash::fast::RandomState,
 }
 
-/// Lints one condition, and says whether it is the same for every request.
-pub(super) fn condition(condition: &Condition, span: Span, problems: &mut Problems) -> Option<bool> {
-    let truth = truth(condition);
+struct Look {
+    truth: Option<bool>,
+    hash: u64,
+}
+
+// === impl Routes ===
+
+impl Routes {
+    /// Looks at the next route.
+    pub(super) fn look(&mut self, condition: &Condition) {
+        self.looks.push(Look { truth: truth(condition), hash: self.hasher.hash_one(condition) });
+    }
+
+    /// Lints the routes that were looked at.
+    pub(super) fn tell(self, routes: &[Route], problems: &mut Problems) {
+        for (route, look) in routes.iter().zip(&self.looks) {
+            if look.truth == Some(false) {
+                never_matches(route.condition_span, problems);
+            }
+        }
+        unreached(routes, &self.looks, problems);
+    }
+}
+
+/// Lints one condition.
+pub(super) fn condition(condition: &Condition, span: Span, problems: &mut Problems) {
+    if truth(condition) == Some(false) {
+        never_matches(span, problems);
+    }
+}
+
+fn never_matches(span: Span, problems: &mut Problems) {
     // A literal that can never be equal has been pointed at already, and is the better place to look.
     let told =
         |p: &Problem| p.code == Code::NeverEqual && span.start <= p.span.start && p.span.end <= span.end;
-    if truth == Some(false) && !problems.kept.iter().any(told) {
+    if !problems.kept.iter().any(told) {
         problems.push(
             Problem::new(Code::NeverMatches, span, "this condition is never true")
                 .label("no request can satisfy it"),
         );
     }
-    truth
 }
 
 // === members ===
@@ -191,22 +218,28 @@ fn impossible_text(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Op
     }
 }
 
-/// Whether a text is such a host or path that there is no fault with it, as nearly all are.
+/// Whether a text is such a host or path that there is no fault with it, as nearly all are: parts that are not
+/// empty, of letters that need no escape.
 fn is_plain(field: &Field, text: &[u8]) -> bool {
-    let letter = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~');
-    match field {
-        Field::Host => text
-            .split(|b| *b == b'.')
-            .all(|label| !label.is_empty() && label.iter().all(|b| letter(b) && !b.is_ascii_uppercase())),
-        Field::Path => text.strip_prefix(b"/").is_some_and(|rest| {
-            let segments = rest.strip_suffix(b"/").unwrap_or(rest).split(|b| *b == b'/');
-            segments.into_iter().all(|segment| match segment {
-                [first, rest @ ..] => letter(first) && rest.iter().all(|b| letter(b) || *b == b'.'),
-                [] => false,
-            })
-        }),
-        _ => false,
+    let (joint, rest) = match (field, text) {
+        (Field::Host, text) => (b'.', text),
+        (Field::Path, [b'/', rest @ ..]) => (b'/', rest),
+        _ => return false,
+    };
+    let mut starts = true;
+    for &byte in rest {
+        let goes_on = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' => true,
+            b'A'..=b'Z' | b'_' | b'~' => joint == b'/',
+            byte => (byte == joint || byte == b'.') && !starts,
+        };
+        if !goes_on {
+            return false;
+        }
+        starts = byte == joint;
     }
+    // A path may end with a slash.
+    joint == b'/' || !starts
 }
 
 fn fault(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Option<String>)> {
@@ -472,15 +505,27 @@ fn within(value: &Value<'_>, from: &Value<'_>, to: &Value<'_>) -> bool {
 
 // === reach ===
 
-/// Routes of which every request is taken by an earlier one; `truths` are what is known of their conditions.
-fn unreached(routes: &[Route], truths: &[Option<bool>], problems: &mut Problems) {
+/// Routes of which every request is taken by an earlier one.
+fn unreached(routes: &[Route], looks: &[Look], problems: &mut Problems) {
+    // Few conditions stand twice, and only those are kept.
+    let repeated = repeated(looks.iter().map(|look| look.hash).collect());
     #[expect(clippy::mutable_key_type, reason = "what is mutable in a regular expression is its cache")]
-    let mut equal: HashMap<&Condition, &Route> = HashMap::with_capacity(routes.len());
+    let mut equal: HashMap<&Condition, &Route> = HashMap::new();
     let mut earlier: Vec<&Route> = Vec::new();
     let mut always: Option<&Route> = None;
     let mut budget = PAIRS;
-    for (route, truth) in routes.iter().zip(truths) {
-        let covering = always.or_else(|| equal.get(&route.condition).copied()).or_else(|| {
+    for (route, look) in routes.iter().zip(looks) {
+        // Only a live route without a key takes every request that its condition matches.
+        let takes_all =
+            route.state == State::Live && route.outcome.deal.as_ref().is_none_or(|deal| deal.key.is_none());
+        let covering = always.or_else(|| {
+            if repeated.contains(&look.hash) {
+                match equal.entry(&route.condition) {
+                    Entry::Occupied(first) => return Some(*first.get()),
+                    Entry::Vacant(entry) if takes_all => drop(entry.insert(route)),
+                    Entry::Vacant(_) => {}
+                }
+            }
             // Once the budget is spent, none is looked at.
             let first = if budget > 0 { earlier.as_slice() } else { &[] };
             first.iter().copied().find(|first| {
@@ -491,7 +536,7 @@ fn unreached(routes: &[Route], truths: &[Option<bool>], problems: &mut Problems)
         // One that is never true has been told so already; a paused one is not reached anyway.
         if let Some(first) = covering
             && route.state != State::Paused
-            && *truth != Some(false)
+            && look.truth != Some(false)
         {
             problems.push(
                 Problem::new(
@@ -504,22 +549,49 @@ fn unreached(routes: &[Route], truths: &[Option<bool>], problems: &mut Problems)
                 .help("put the narrower route first"),
             );
         }
-        // Only a live route without a key takes every request that its condition matches.
-        let takes_all = route.outcome.deal.as_ref().is_none_or(|deal| deal.key.is_none());
-        if route.state == State::Live && takes_all {
-            equal.entry(&route.condition).or_insert(route);
+        if takes_all {
             earlier.push(route);
-            if *truth == Some(true) {
+            if look.truth == Some(true) {
                 always.get_or_insert(route);
             }
         }
     }
 }
 
+/// The hashes that stand there more than once. To sort them takes less than to ask a large table for each.
+pub(super) fn repeated(mut hashes: Vec<u64>) -> HashSet<u64> {
+    hashes.sort_unstable();
+    hashes
+        .windows(2)
+        .filter_map(|two| {
+            if let [a, b] = two
+                && a == b
+            {
+                Some(*a)
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
 /// Whether `wide` is surely true wherever `narrow` is. `depth` bounds the work on nested rows.
 fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
     // Rows in rows multiply: each step is paid for, and not only each pair of routes.
-    spend(budget, 1) && (same(narrow, wide, budget) || implies_other(narrow, wide, depth, budget))
+    if !spend(budget, 1) {
+        return false;
+    }
+    match (narrow, wide) {
+        // The usual case, in which their expressions are compared once and not twice.
+        (Condition::Test(narrow), Condition::Test(wide)) => {
+            same(&narrow.expr, &wide.expr)
+                && ((narrow.negated == wide.negated
+                    && spend(budget, length(narrow).min(length(wide)) / SEARCHED)
+                    && narrow.predicate == wide.predicate)
+                    || (depth > 0 && test_implies(narrow, wide, budget)))
+        }
+        _ => equal(narrow, wide, budget) || implies_other(narrow, wide, depth, budget),
+    }
 }
 
 /// As [`implies`], of another condition.
@@ -542,36 +614,59 @@ fn implies_other(narrow: &Condition, wide: &Condition, depth: usize, budget: &mu
         (Condition::All(parts), _) if short(parts) => {
             parts.iter().any(|part| implies(part, wide, depth, budget))
         }
-        (Condition::Test(narrow), Condition::Test(wide)) if narrow.expr == wide.expr => {
-            match (narrow.negated, wide.negated) {
-                (false, false) => predicate_implies(&narrow.predicate, &wide.predicate, budget),
-                // Not in the larger list: not in the smaller one either.
-                (true, true) => predicate_implies(&wide.predicate, &narrow.predicate, budget),
-                _ => false,
-            }
+        (Condition::Test(narrow), Condition::Test(wide)) => {
+            same(&narrow.expr, &wide.expr) && test_implies(narrow, wide, budget)
         }
         _ => false,
     }
 }
 
 /// Whether two conditions are equal. Long ones may differ at their ends only, so that each step is paid for here too.
-fn same(a: &Condition, b: &Condition, budget: &mut usize) -> bool {
+fn equal(a: &Condition, b: &Condition, budget: &mut usize) -> bool {
     match (a, b) {
-        (Condition::Not(a), Condition::Not(b)) => spend(budget, 1) && same(a, b, budget),
+        (Condition::Not(a), Condition::Not(b)) => spend(budget, 1) && equal(a, b, budget),
         (Condition::All(a), Condition::All(b)) | (Condition::Any(a), Condition::Any(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| spend(budget, 1) && same(a, b, budget))
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| spend(budget, 1) && equal(a, b, budget))
         }
         (Condition::Test(a), Condition::Test(b)) => {
-            let length = |test: &Test| test.span.end - test.span.start;
             spend(budget, length(a).min(length(b)) / SEARCHED) && a == b
         }
         _ => a == b,
     }
 }
 
+/// How long a test is in the text, which is as long as it takes to compare.
+fn length(test: &Test) -> usize {
+    test.span.end - test.span.start
+}
+
+/// Whether the two are equal; most that are not are different fields.
+#[inline]
+fn same(a: &Expr, b: &Expr) -> bool {
+    match (a, b) {
+        (Expr::Field(a), Expr::Field(b)) => discriminant(a) == discriminant(b) && a == b,
+        _ => a == b,
+    }
+}
+
+/// As [`implies`], of two tests of one expression that are not equal.
+fn test_implies(narrow: &Test, wide: &Test, budget: &mut usize) -> bool {
+    match (narrow.negated, wide.negated) {
+        (false, false) => predicate_implies(&narrow.predicate, &wide.predicate, budget),
+        // Not in the larger list: not in the smaller one either.
+        (true, true) => predicate_implies(&wide.predicate, &narrow.predicate, budget),
+        _ => false,
+    }
+}
+
 /// Whether every value that satisfies `narrow` satisfies `wide`, another predicate.
 fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -> bool {
     match (narrow, wide) {
+        // Two that are not equal.
+        (Predicate::Compare(Order::Equal, value), other @ Predicate::Compare(Order::Equal, _)) => {
+            affordable(value, other, budget);
+            false
+        }
         (Predicate::Compare(Order::Equal, value), wide) => {
             affordable(value, wide, budget) && satisfies(value, wide)
         }

@@ -13,4 +13,4 @@ pub(crate) mod reference;
 mod resolve;
 pub(crate) mod typed;
 
-pub(crate) use resolve::{resolve_condition, resolve_file};
+pub(crate) use resolve::{resolve_condition, resolve_file, resolve_text};

@@ -9,7 +9,7 @@ use crate::compile::{CompileError, compile, compile_condition};
 use crate::diagnostic::{Code, Diagnostics, Problem, Problems, Source, Span};
 use crate::limits::Limits;
 use crate::schema::{Names, Schema};
-use crate::syntax::{self, ast};
+use crate::syntax::{self, Arena};
 
 /// What becomes of a text.
 #[derive(Debug)]
@@ -40,16 +40,17 @@ pub(super) fn run(
 ) -> Result<Compiled, Diagnostics> {
     match &rules.0 {
         Form::Text { name, text } => {
-            let source = Source::named(&**name);
-            let mut problems = Problems::new(limits.diagnostics);
-            let file = syntax::parse_file(text, limits, &mut problems);
-            finish(&file, text, &source, schema, limits, strict, problems)
+            let (typed, problems) = check::resolve_text(text, &Names::new(schema), limits);
+            finish(typed, text, &Source::named(&**name), limits, strict, problems)
         }
         Form::Statements(statements) => {
             let Joined { text, sound, source, mut problems, broken } = statements.join(limits);
-            let mut file = syntax::parse_file(text.get(..sound).unwrap_or(""), limits, &mut problems);
+            let arena = &Arena::new();
+            let sound = text.get(..sound).unwrap_or("");
+            let mut file = syntax::parse_file(sound, arena, limits, &mut problems);
             file.broken.extend(broken);
-            let mut compiled = finish(&file, &text, &source, schema, limits, strict, problems)?;
+            let typed = check::resolve_file(&file, &text, &Names::new(schema), limits, &mut problems);
+            let mut compiled = finish(typed, &text, &source, limits, strict, problems)?;
             compiled.text = syntax::print::print(&file).into();
             Ok(compiled)
         }
@@ -57,16 +58,13 @@ pub(super) fn run(
 }
 
 fn finish(
-    file: &ast::File<'_>,
+    typed: Option<typed::Rules>,
     text: &str,
     source: &Source,
-    schema: &Schema,
     limits: &Limits,
     strict: bool,
     mut problems: Problems,
 ) -> Result<Compiled, Diagnostics> {
-    let names = Names::new(schema);
-    let typed = check::resolve_file(file, text, &names, limits, &mut problems);
     let (typed, program) = match typed {
         Some(typed) if !problems.has_errors() => match compile(&typed, limits.program_bytes) {
             Ok(program) => (typed, program),
@@ -95,7 +93,7 @@ pub(super) fn run_condition(
     let source = Source::named("condition");
     let mut problems = Problems::new(limits.diagnostics);
     let names = Names::new(schema);
-    let typed = syntax::parse_condition(text, limits, &mut problems)
+    let typed = syntax::parse_condition(text, &Arena::new(), limits, &mut problems)
         .and_then(|tree| check::resolve_condition(&tree, text, salt, &names, limits, &mut problems));
     let (typed, program) = match typed {
         Some(typed) if !problems.has_errors() => match compile_condition(&typed, limits.program_bytes) {
@@ -126,7 +124,8 @@ pub(super) fn run_condition(
 /// When the text cannot be parsed.
 pub fn format(text: &str, limits: &Limits) -> Result<String, Diagnostics> {
     let mut problems = Problems::new(limits.diagnostics);
-    let file = syntax::parse_file(text, limits, &mut problems);
+    let arena = &Arena::new();
+    let file = syntax::parse_file(text, arena, limits, &mut problems);
     if problems.has_errors() {
         return Err(Diagnostics::new(problems, &Source::named("rules"), text));
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::diagnostic::{Piece, Problems, Source};
 use crate::limits::Limits;
 use crate::syntax::print::Name;
-use crate::syntax::{parse_condition, parse_list, parse_outcome};
+use crate::syntax::{Arena, parse_condition, parse_list, parse_outcome};
 
 /// Rules to be compiled: a text, a text with a name, or [`Statements`].
 ///
@@ -247,10 +247,11 @@ impl Statement {
 impl Part {
     fn problems(self, piece: &str, limits: &Limits) -> Problems {
         let mut problems = Problems::new(limits.diagnostics);
+        let arena = &Arena::new();
         match self {
-            Part::Condition => drop(parse_condition(piece, limits, &mut problems)),
-            Part::Outcome => drop(parse_outcome(piece, limits, &mut problems)),
-            Part::Members => drop(parse_list(piece, limits, &mut problems)),
+            Part::Condition => _ = parse_condition(piece, arena, limits, &mut problems),
+            Part::Outcome => _ = parse_outcome(piece, arena, limits, &mut problems),
+            Part::Members => _ = parse_list(piece, arena, limits, &mut problems),
         }
         problems
     }

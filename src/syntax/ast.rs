@@ -1,21 +1,28 @@
 //! The tree of a rule text, as it was written.
 //!
 //! Nothing is resolved here: a word is a word, whether a field of that name exists or not. Nodes know where
-//! they stand and compare without it. They borrow from the text: only strings with escapes are made anew.
-
-use std::borrow::Cow;
+//! they stand and compare without it.
+//!
+//! A tree borrows from its text, and from an arena that holds its nodes: so it is made without moving them around,
+//! and forgotten at once.
 
 use crate::diagnostic::Span;
 
+/// What holds the nodes of trees.
+pub(crate) use bumpalo::Bump as Arena;
+
 /// A node and where it stands. Two are equal when their nodes are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Spanned<T> {
     pub(crate) node: T,
     pub(crate) span: Span,
 }
 
 /// A name, or another string, as it is meant: without quotes and escapes.
-pub(crate) type Text<'t> = Spanned<Cow<'t, str>>;
+pub(crate) type Text<'t> = Spanned<&'t str>;
+
+/// A value and where it stands.
+pub(crate) type Operand<'t> = Spanned<&'t Value<'t>>;
 
 /// One text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,13 +49,13 @@ pub(crate) struct Item<'t> {
 }
 
 /// A comment without its `#`, and whether a blank line stands before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Comment<'t> {
     pub(crate) text: &'t str,
     pub(crate) blank_before: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Statement<'t> {
     List(List<'t>),
     Cluster(Cluster<'t>),
@@ -57,21 +64,21 @@ pub(crate) enum Statement<'t> {
 }
 
 /// `list NAME = [ … ]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct List<'t> {
     pub(crate) name: Text<'t>,
-    pub(crate) members: Vec<Member<'t>>,
+    pub(crate) members: &'t [Member<'t>],
 }
 
 /// `cluster NAME = OUTCOME`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cluster<'t> {
     pub(crate) name: Text<'t>,
     pub(crate) outcome: Outcome<'t>,
 }
 
 /// `[paused | shadow] KIND NAME: CONDITION => OUTCOME`. There is one kind so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rule<'t> {
     pub(crate) state: State,
     pub(crate) name: Text<'t>,
@@ -92,52 +99,51 @@ pub enum State {
 }
 
 /// One cluster, or several by weight, dealt by a key or by chance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome<'t> {
     pub(crate) first: Target<'t>,
-    pub(crate) others: Vec<Target<'t>>,
-    pub(crate) by: Option<Box<By<'t>>>,
+    pub(crate) others: &'t [Target<'t>],
+    pub(crate) by: Option<&'t By<'t>>,
     pub(crate) place: Place,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct By<'t> {
-    pub(crate) key: Spanned<Value<'t>>,
+    pub(crate) key: Operand<'t>,
     /// In place of the statement's name.
     pub(crate) salt: Option<Text<'t>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target<'t> {
     pub(crate) cluster: Text<'t>,
     /// In steps of 0.0001.
     pub(crate) weight: Option<Spanned<u64>>,
 }
 
-/// What is large stands in a box: a tree is made by moving its nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition<'t> {
-    Or(Vec<Spanned<Condition<'t>>>),
-    And(Vec<Spanned<Condition<'t>>>),
-    Not(Box<Spanned<Condition<'t>>>),
+    Or(&'t [Spanned<Condition<'t>>]),
+    And(&'t [Spanned<Condition<'t>>]),
+    Not(&'t Spanned<Condition<'t>>),
     /// A value that stands alone: `true`, `is_staff`, `exists(…)`.
-    Value(Box<Value<'t>>),
-    Compare(Box<Compare<'t>>),
-    In(Box<In<'t>>),
+    Value(&'t Value<'t>),
+    Compare(&'t Compare<'t>),
+    In(&'t In<'t>),
 }
 
 /// `LEFT RELATION RIGHT`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Compare<'t> {
-    pub(crate) left: Spanned<Value<'t>>,
+    pub(crate) left: Operand<'t>,
     pub(crate) relation: Spanned<Relation>,
-    pub(crate) right: Spanned<Value<'t>>,
+    pub(crate) right: Operand<'t>,
 }
 
 /// `LEFT in SET` or `LEFT not in SET`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct In<'t> {
-    pub(crate) left: Spanned<Value<'t>>,
+    pub(crate) left: Operand<'t>,
     pub(crate) negated: bool,
     pub(crate) set: Spanned<Set<'t>>,
 }
@@ -158,34 +164,34 @@ pub(crate) enum Relation {
 }
 
 /// The right side of `in`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Set<'t> {
-    Named(Cow<'t, str>),
-    Literal(Vec<Member<'t>>),
+    Named(&'t str),
+    Literal(&'t [Member<'t>]),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Member<'t> {
     One(Spanned<Literal<'t>>),
     /// `a..b`, both included.
-    Range(Spanned<Literal<'t>>, Spanned<Literal<'t>>),
+    Range(&'t (Spanned<Literal<'t>>, Spanned<Literal<'t>>)),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value<'t> {
     Literal(Literal<'t>),
     /// `name` or `name(argument)`.
     Field {
-        name: Spanned<&'t str>,
+        name: Text<'t>,
         argument: Option<Text<'t>>,
     },
     Call {
         function: Spanned<Function>,
-        arguments: Vec<Spanned<Value<'t>>>,
+        arguments: &'t [Operand<'t>],
     },
     /// `a ?? b ?? …`: the first that is not empty.
-    Coalesce(Vec<Spanned<Value<'t>>>),
-    Modulo(Box<Spanned<Value<'t>>>, Spanned<i64>),
+    Coalesce(&'t [Operand<'t>]),
+    Modulo(Operand<'t>, Spanned<i64>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,9 +204,9 @@ pub(crate) enum Function {
     Percent,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Literal<'t> {
-    String(Cow<'t, str>),
+    String(&'t str),
     Int(i64),
     /// In steps of 0.0001; written with a point.
     Decimal(u64),
@@ -256,7 +262,7 @@ impl<T> Spanned<T> {
 
 impl<'t> Outcome<'t> {
     pub(crate) fn targets(&self) -> impl Iterator<Item = &Target<'t>> + Clone {
-        std::iter::once(&self.first).chain(&self.others)
+        std::iter::once(&self.first).chain(self.others)
     }
 }
 
@@ -266,7 +272,7 @@ impl Member<'_> {
     pub(crate) fn span(&self) -> Span {
         match self {
             Member::One(one) => one.span,
-            Member::Range(from, to) => from.span.to(to.span),
+            Member::Range((from, to)) => from.span.to(to.span),
         }
     }
 }

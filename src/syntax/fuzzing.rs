@@ -9,6 +9,7 @@ use std::fmt::Debug;
 
 use arbitrary::{Result, Unstructured};
 
+use super::ast::Arena;
 use super::{parse, quick};
 use crate::diagnostic::Problems;
 use crate::limits::Limits;
@@ -43,31 +44,33 @@ pub(crate) fn quick(data: &[u8]) -> Option<Reading> {
 }
 
 fn agree(text: &str, limits: &Limits) -> Reading {
+    let arena = &Arena::new();
     let mut problems = [Problems::new(20), Problems::new(20)];
     let [said_quickly, said] = &mut problems;
     let mut read = 0;
-    let quickly = parse::file(text, limits, said_quickly, |text, at, limits| {
-        quick::statement(text, at, limits).inspect(|_| read += 1)
+    let quickly = parse::file(text, arena, limits, said_quickly, |text, at, arena, limits| {
+        quick::statement(text, at, arena, limits).inspect(|_| read += 1)
     });
-    let slowly = parse::file(text, limits, said, |_, _, _| None);
+    let slowly = parse::file(text, arena, limits, said, |_, _, _, _| None);
     same(text, &quickly, &slowly);
     same(text, said_quickly, said);
-    piece(text, limits, &quick::condition(text, limits), parse::slow_condition);
-    piece(text, limits, &quick::outcome(text, limits), parse::slow_outcome);
-    piece(text, limits, &quick::members(text, limits), parse::slow_list);
+    piece(text, arena, limits, &quick::condition(text, arena, limits), parse::slow_condition);
+    piece(text, arena, limits, &quick::outcome(text, arena, limits), parse::slow_outcome);
+    piece(text, arena, limits, &quick::members(text, arena, limits), parse::slow_list);
     Reading { sound: !problems[1].has_errors(), statements: slowly.items.len(), quickly: read }
 }
 
 /// A piece that was read quickly is what the grammar makes of it, and nothing is wrong with it.
 fn piece<'t, T: Debug>(
     text: &'t str,
+    arena: &'t Arena,
     limits: &Limits,
     quickly: &Option<T>,
-    slowly: fn(&'t str, &Limits, &mut Problems) -> Option<T>,
+    slowly: fn(&'t str, &'t Arena, &Limits, &mut Problems) -> Option<T>,
 ) {
     if quickly.is_some() {
         let mut problems = Problems::new(20);
-        same(text, quickly, &slowly(text, limits, &mut problems));
+        same(text, quickly, &slowly(text, arena, limits, &mut problems));
         same(text, &problems, &Problems::new(20));
     }
 }

@@ -1,9 +1,8 @@
 //! Literals read strictly, with a word about what is wrong.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::ast::Literal;
+use super::ast::{Arena, Literal};
 use super::expect::shown;
 use crate::diagnostic::{Code, Problem, Span};
 
@@ -13,10 +12,10 @@ const PLACES: usize = 4;
 pub(crate) const LARGEST_WEIGHT: u64 = 1_000_000_000;
 
 /// Reads `"…"`, whose quotes are there: the grammar saw to that.
-pub(super) fn string(token: &str, span: Span) -> Result<Cow<'_, str>, Problem> {
+pub(super) fn string<'t>(token: &'t str, span: Span, arena: &'t Arena) -> Result<&'t str, Problem> {
     let inside = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
     if !inside.contains('\\') {
-        return Ok(Cow::Borrowed(inside));
+        return Ok(inside);
     }
     let mut out = String::with_capacity(inside.len());
     let mut chars = inside.char_indices();
@@ -63,7 +62,7 @@ pub(super) fn string(token: &str, span: Span) -> Result<Cow<'_, str>, Problem> {
             }
         }
     }
-    Ok(Cow::Owned(out))
+    Ok(arena.alloc_str(&out))
 }
 
 /// What stands between the quotes of `r"…"` or `r#"…"#`.
@@ -201,9 +200,7 @@ mod tests {
 
     #[test]
     fn strings_are_unescaped() {
-        fn read(t: &str) -> Result<Cow<'_, str>, String> {
-            string(t, at(t)).map_err(|p| p.message)
-        }
+        let read = |t: &str| string(t, at(t), &Arena::new()).map(str::to_owned).map_err(|p| p.message);
         assert_eq!(read(r#""a\"b\\c\n\r\t""#), Ok("a\"b\\c\n\r\t".into()));
         assert_eq!(read(r#""\u{e9}\u{1F600}x""#), Ok("é😀x".into()));
         for bad in [r#""\x""#, r#""\u{}""#, r#""\u{d800}""#, r#""\u{1234567}""#, r#""\u12""#, r#""\é""#] {

@@ -8,6 +8,7 @@
 //! `parse(print(file)) == file` for every file: nodes compare without their spans.
 
 pub(crate) mod ast;
+mod bytes;
 mod expect;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -17,7 +18,10 @@ pub(crate) mod print;
 mod quick;
 mod scan;
 
+pub(crate) use ast::Arena;
+use bytes::is_letter;
 pub(crate) use parse::{parse_condition, parse_file, parse_list, parse_outcome};
+pub(crate) use quick::{declarations, each};
 
 /// The statements of the service gateway, which have their names already.
 pub(crate) const GATEWAY_KINDS: &[&str] = &["deny", "limit", "cache", "capture", "mirror"];
@@ -46,6 +50,11 @@ reserved! {
     others: "by" "and" "or" "not" "in" "starts_with" "ends_with" "contains" "under" "matches" "true" "false"
 }
 
+/// About how many statements a text has: to make room for them, as to move them costs as much as to make them.
+pub(crate) fn about_how_many(text: &str) -> usize {
+    text.len() / 64
+}
+
 /// Whether `name` can be written without quotes.
 pub(crate) fn is_bare(name: &str) -> bool {
     is_word(name) && !is_reserved(name)
@@ -56,20 +65,3 @@ pub(crate) fn is_word(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_') && bytes.all(is_letter)
 }
-
-/// Whether a name can go on with this byte.
-#[expect(clippy::indexing_slicing, reason = "there is a place for every byte")]
-pub(crate) fn is_letter(byte: u8) -> bool {
-    LETTERS[byte as usize]
-}
-
-#[expect(clippy::indexing_slicing, reason = "there is a place for every byte")]
-const LETTERS: [bool; 256] = {
-    let mut letters = [false; 256];
-    let mut byte: u8 = 0;
-    while byte < 128 {
-        letters[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        byte += 1;
-    }
-    letters
-};

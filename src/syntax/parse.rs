@@ -3,7 +3,6 @@
 //! A text is parsed statement by statement. After a mistake the parser goes on at the next line that starts
 //! with a statement's word, so one text gives all its mistakes at once.
 
-use std::borrow::Cow;
 use std::iter::Peekable;
 
 use pest::Parser as _;
@@ -11,12 +10,13 @@ use pest::error::{ErrorVariant, InputLocation};
 use pest::iterators::{Pair, Pairs};
 
 use super::ast::{
-    By, Cluster, Comment, Compare, Condition, File, Function, In, Item, List, Literal, Member, Outcome,
-    Place, Relation, Rule as RouteRule, Set, Spanned, State, Statement, Target, Text, Value,
+    Arena, By, Cluster, Comment, Compare, Condition, File, Function, In, Item, List, Literal, Member,
+    Operand, Outcome, Place, Relation, Rule as RouteRule, Set, Spanned, State, Statement, Target, Text,
+    Value,
 };
 use super::expect::{Expected, no_statement, shown, unexpected};
 use super::scan::{self, Scan, skip_blank};
-use super::{GATEWAY_KINDS, is_bare, is_reserved, is_starter, is_word, literal, quick};
+use super::{GATEWAY_KINDS, about_how_many, is_bare, is_reserved, is_starter, is_word, literal, quick};
 use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::limits::Limits;
 
@@ -28,27 +28,32 @@ struct Grammar;
 type Parsed<T> = Result<T, Problem>;
 
 /// Parses a whole text. What could be understood is in the file, the rest in `problems`.
-pub(crate) fn parse_file<'t>(text: &'t str, limits: &Limits, problems: &mut Problems) -> File<'t> {
-    file(text, limits, problems, quick::statement)
+pub(crate) fn parse_file<'t>(
+    text: &'t str,
+    arena: &'t Arena,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> File<'t> {
+    file(text, arena, limits, problems, quick::statement)
 }
 
 /// As [`parse_file`]; what `quick` cannot read, the grammar does.
 pub(super) fn file<'t>(
     text: &'t str,
+    arena: &'t Arena,
     limits: &Limits,
     problems: &mut Problems,
-    mut quick: impl FnMut(&'t str, usize, &Limits) -> Option<(Statement<'t>, usize)>,
+    mut quick: impl FnMut(&'t str, usize, &'t Arena, &Limits) -> Option<(Statement<'t>, usize)>,
 ) -> File<'t> {
     let mut file = File::default();
     if !fits(text, limits, problems) {
         file.incomplete = true;
         return file;
     }
-    // About what a simple rule takes: to grow would be to move them all.
-    file.items.reserve(limits.statements.min(text.len() / 64));
+    file.items.reserve(about_how_many(text));
     // Only needed when something cannot be read quickly, and made before anything is said.
     let mut known: Option<Scan> = None;
-    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut at = quick::start(text);
     let mut gap_start = at;
     loop {
         at = skip_blank(text, at);
@@ -70,7 +75,7 @@ pub(super) fn file<'t>(
             return file;
         }
         let deep = known.as_ref().is_some_and(|scan| scan.is_deep(at));
-        let parsed = match if deep { None } else { quick(text, at, limits) } {
+        let parsed = match if deep { None } else { quick(text, at, arena, limits) } {
             Some((statement, end)) => Ok((Some(statement), end)),
             None => {
                 let scan = known.get_or_insert_with(|| look(text, limits, problems));
@@ -78,7 +83,7 @@ pub(super) fn file<'t>(
                 // A text that nests too deep must not reach the parser, which recurses.
                 let whole = !scan.is_deep(at);
                 whole
-                    .then(|| statement(text, at, next.unwrap_or(text.len()), limits, problems))
+                    .then(|| statement(text, at, next.unwrap_or(text.len()), arena, limits, problems))
                     .flatten()
                     .ok_or(next)
             }
@@ -135,36 +140,40 @@ fn look(text: &str, limits: &Limits, problems: &mut Problems) -> Scan {
 /// Parses a condition that stands alone.
 pub(crate) fn parse_condition<'t>(
     text: &'t str,
+    arena: &'t Arena,
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Spanned<Condition<'t>>> {
-    quick::condition(text, limits).or_else(|| slow_condition(text, limits, problems))
+    quick::condition(text, arena, limits).or_else(|| slow_condition(text, arena, limits, problems))
 }
 
 /// Parses an outcome that stands alone: what follows `=>`.
 pub(crate) fn parse_outcome<'t>(
     text: &'t str,
+    arena: &'t Arena,
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Outcome<'t>> {
-    quick::outcome(text, limits).or_else(|| slow_outcome(text, limits, problems))
+    quick::outcome(text, arena, limits).or_else(|| slow_outcome(text, arena, limits, problems))
 }
 
 /// Parses the members of a list that stands alone, brackets included.
 pub(crate) fn parse_list<'t>(
     text: &'t str,
+    arena: &'t Arena,
     limits: &Limits,
     problems: &mut Problems,
-) -> Option<Vec<Member<'t>>> {
-    quick::members(text, limits).or_else(|| slow_list(text, limits, problems))
+) -> Option<&'t [Member<'t>]> {
+    quick::members(text, arena, limits).or_else(|| slow_list(text, arena, limits, problems))
 }
 
 pub(super) fn slow_condition<'t>(
     text: &'t str,
+    arena: &'t Arena,
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Spanned<Condition<'t>>> {
-    piece(text, limits, problems, Rule::lone_condition, |b, pair| {
+    piece(text, arena, limits, problems, Rule::lone_condition, |b, pair| {
         let span = b.span(&pair);
         let node = b.condition(pair);
         b.expect_end(node, span)
@@ -173,22 +182,25 @@ pub(super) fn slow_condition<'t>(
 
 pub(super) fn slow_outcome<'t>(
     text: &'t str,
+    arena: &'t Arena,
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Outcome<'t>> {
-    piece(text, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
+    piece(text, arena, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
 }
 
 pub(super) fn slow_list<'t>(
     text: &'t str,
+    arena: &'t Arena,
     limits: &Limits,
     problems: &mut Problems,
-) -> Option<Vec<Member<'t>>> {
-    piece(text, limits, problems, Rule::lone_set, |b, pair| b.members(pair))
+) -> Option<&'t [Member<'t>]> {
+    piece(text, arena, limits, problems, Rule::lone_set, |b, pair| b.members(pair))
 }
 
 fn piece<'t, T>(
     text: &'t str,
+    arena: &'t Arena,
     limits: &Limits,
     problems: &mut Problems,
     what: Rule,
@@ -210,7 +222,7 @@ fn piece<'t, T>(
             return None;
         }
     };
-    let mut builder = Builder { text, offset: start, limits, problems };
+    let mut builder = Builder { text, offset: start, arena, limits, problems };
     build(&mut builder, pair).map_err(|problem| problems.push(problem)).ok()
 }
 
@@ -245,6 +257,7 @@ fn statement<'t>(
     text: &'t str,
     at: usize,
     end: usize,
+    arena: &'t Arena,
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<(Option<Statement<'t>>, usize)> {
@@ -276,7 +289,7 @@ fn statement<'t>(
         problems.push(refine(text, at, syntax_error(text, at, &error)));
         return None;
     }
-    let mut builder = Builder { text, offset: at, limits, problems };
+    let mut builder = Builder { text, offset: at, arena, limits, problems };
     match builder.statement(pair) {
         Ok(statement) => Some((Some(statement), end)),
         Err(problem) => {
@@ -445,6 +458,7 @@ struct Builder<'t, 'p> {
     text: &'t str,
     /// Where pest's input starts in the text.
     offset: usize,
+    arena: &'t Arena,
     limits: &'p Limits,
     problems: &'p mut Problems,
 }
@@ -467,7 +481,7 @@ impl<'t> Builder<'t, '_> {
         let what = pair.as_rule();
         let whole = self.span(&pair);
         let (mut state, mut name, mut condition, mut outcome, mut members) =
-            (State::Live, None, None, None, Vec::new());
+            (State::Live, None, None, None, [].as_slice());
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::state if part.as_str().starts_with("paused") => state = State::Paused,
@@ -507,7 +521,7 @@ impl<'t> Builder<'t, '_> {
             return Err(Problem::new(Code::Syntax, span, "a name is missing"));
         };
         if inner.as_rule() == Rule::string {
-            let name = literal::string(inner.as_str(), span)?;
+            let name = literal::string(inner.as_str(), span, self.arena)?;
             if name.is_empty() {
                 return Err(Problem::new(Code::Syntax, span, "a name is empty")
                     .label("give it at least one character"));
@@ -523,7 +537,7 @@ impl<'t> Builder<'t, '_> {
             return Err(Problem::new(Code::Syntax, span, format!("`{name}` is a reserved word"))
                 .label(format!("as a name it needs quotes: `\"{name}\"`")));
         }
-        Ok(Spanned::new(Cow::Borrowed(name), span))
+        Ok(Spanned::new(name, span))
     }
 
     fn outcome(&mut self, pair: Pair<'t, Rule>) -> Parsed<Outcome<'t>> {
@@ -551,7 +565,7 @@ impl<'t> Builder<'t, '_> {
                 Rule::value => {
                     let span = self.span(&part);
                     let node = self.expression(&mut part.into_inner().peekable())?;
-                    by = Some(Box::new(By { key: self.as_value(node, span)?, salt: None }));
+                    by = Some(By { key: self.as_value(node, span)?, salt: None });
                 }
                 Rule::salt => {
                     let span = self.span(&part);
@@ -564,13 +578,14 @@ impl<'t> Builder<'t, '_> {
                 _ => {}
             }
         }
-        let mut targets = targets.into_iter();
-        let first =
-            targets.next().ok_or_else(|| Problem::new(Code::Syntax, place.0, "a cluster is missing"))?;
-        Ok(Outcome { first, others: targets.collect(), by, place })
+        let Some((first, others)) = targets.split_first() else {
+            return Err(Problem::new(Code::Syntax, place.0, "a cluster is missing"));
+        };
+        let others = self.arena.alloc_slice_copy(others);
+        Ok(Outcome { first: *first, others, by: by.map(|by| &*self.arena.alloc(by)), place })
     }
 
-    fn members(&mut self, pair: Pair<'t, Rule>) -> Parsed<Vec<Member<'t>>> {
+    fn members(&mut self, pair: Pair<'t, Rule>) -> Parsed<&'t [Member<'t>]> {
         let span = self.span(&pair);
         let mut members: Vec<Member<'t>> = Vec::new();
         let mut range = false;
@@ -593,7 +608,9 @@ impl<'t> Builder<'t, '_> {
                 },
             };
             match members.pop() {
-                Some(Member::One(from)) if range => members.push(Member::Range(from, literal)),
+                Some(Member::One(from)) if range => {
+                    members.push(Member::Range(self.arena.alloc((from, literal))));
+                }
                 last => {
                     members.extend(last);
                     members.push(Member::One(literal));
@@ -609,15 +626,15 @@ impl<'t> Builder<'t, '_> {
                 .help("let the application supply the list, or raise the limit `list_members`"));
             }
         }
-        Ok(members)
+        Ok(self.arena.alloc_slice_copy(&members))
     }
 
     fn literal(&mut self, pair: &Pair<'t, Rule>) -> Parsed<Literal<'t>> {
         let span = self.span(pair);
         let token = pair.as_str();
         match pair.as_rule() {
-            Rule::string => literal::string(token, span).map(Literal::String),
-            Rule::raw => Ok(Literal::String(Cow::Borrowed(literal::raw(token)))),
+            Rule::string => literal::string(token, span, self.arena).map(Literal::String),
+            Rule::raw => Ok(Literal::String(literal::raw(token))),
             Rule::boolean => Ok(Literal::Bool(token == "true")),
             _ => literal::number(token, span),
         }
@@ -645,7 +662,7 @@ impl<'t> Builder<'t, '_> {
         &mut self,
         row: &mut Row<'t>,
         operator: Rule,
-        join: fn(Vec<Spanned<Condition<'t>>>) -> Condition<'t>,
+        join: fn(&'t [Spanned<Condition<'t>>]) -> Condition<'t>,
         mut part: impl FnMut(&mut Self, &mut Row<'t>) -> Parsed<(Node<'t>, Span)>,
     ) -> Parsed<(Node<'t>, Span)> {
         let first = part(self, row)?;
@@ -665,7 +682,7 @@ impl<'t> Builder<'t, '_> {
                 (other, _) => parts.push(other),
             }
             if row.next_if(|pair| pair.as_rule() == operator).is_none() {
-                return Ok((Node::Condition(join(parts)), all));
+                return Ok((Node::Condition(join(self.arena.alloc_slice_copy(&parts))), all));
             }
             next = part(self, row)?;
         }
@@ -683,7 +700,7 @@ impl<'t> Builder<'t, '_> {
         let mut condition = self.as_condition((node, span), span)?;
         while let Some(not) = nots.pop() {
             let span = not.to(condition.span);
-            condition = Spanned::new(Condition::Not(Box::new(condition)), span);
+            condition = Spanned::new(Condition::Not(self.arena.alloc(condition)), span);
         }
         Ok((Node::Condition(condition.node), condition.span))
     }
@@ -701,11 +718,11 @@ impl<'t> Builder<'t, '_> {
         let condition = if operator.as_rule() == Rule::relation {
             let right = self.as_value((right, right_span), right_span)?;
             let relation = Spanned::new(relation(&operator), operator_span);
-            Condition::Compare(Box::new(Compare { left, relation, right }))
+            Condition::Compare(self.arena.alloc(Compare { left, relation, right }))
         } else {
             let negated = operator.as_rule() == Rule::not_in;
             let set = Spanned::new(self.as_set(right, right_span)?, right_span);
-            Condition::In(Box::new(In { left, negated, set }))
+            Condition::In(self.arena.alloc(In { left, negated, set }))
         };
         if let Some(chained) = row.peek().filter(|pair| is_comparison(pair.as_rule())) {
             let found = chained.as_str();
@@ -733,7 +750,7 @@ impl<'t> Builder<'t, '_> {
                     .label("as in `int(cookie(uid)) % 100`"));
             };
             span = span.to(at);
-            node = Node::Value(Value::Modulo(Box::new(value), Spanned::new(divisor, at)));
+            node = Node::Value(Value::Modulo(value, Spanned::new(divisor, at)));
         }
         Ok((node, span))
     }
@@ -749,11 +766,11 @@ impl<'t> Builder<'t, '_> {
             span = span.to(side.1);
             let at = side.1;
             match self.as_value(side, at)? {
-                Spanned { node: Value::Coalesce(inner), .. } => sides.extend(inner),
+                Spanned { node: Value::Coalesce(inner), .. } => sides.extend(*inner),
                 other => sides.push(other),
             }
             if row.next_if(|pair| pair.as_rule() == Rule::coalesce).is_none() {
-                return Ok((Node::Value(Value::Coalesce(sides)), span));
+                return Ok((Node::Value(Value::Coalesce(self.arena.alloc_slice_copy(&sides))), span));
             }
             side = self.operand(row)?;
         }
@@ -832,11 +849,12 @@ impl<'t> Builder<'t, '_> {
             let arguments = arguments
                 .into_iter()
                 .map(|(node, span)| self.as_value((node, span), span))
-                .collect::<Parsed<_>>()?;
+                .collect::<Parsed<Vec<_>>>()?;
+            let arguments = self.arena.alloc_slice_copy(&arguments);
             return Ok(Value::Call { function: Spanned::new(function, name.span), arguments });
         }
         let text = |node| match node {
-            Node::Value(Value::Field { name, argument: None }) => Some(Cow::Borrowed(name.node)),
+            Node::Value(Value::Field { name, argument: None }) => Some(name.node),
             Node::Value(Value::Literal(Literal::String(text))) => Some(text),
             _ => None,
         };
@@ -896,14 +914,14 @@ impl<'t> Builder<'t, '_> {
     fn as_condition(&mut self, (node, _): (Node<'t>, Span), span: Span) -> Parsed<Spanned<Condition<'t>>> {
         match node {
             Node::Condition(condition) => Ok(Spanned::new(condition, span)),
-            Node::Value(value) => Ok(Spanned::new(Condition::Value(Box::new(value)), span)),
+            Node::Value(value) => Ok(Spanned::new(Condition::Value(self.arena.alloc(value)), span)),
             Node::Set(_) => Err(self.lonely_list(span)),
         }
     }
 
-    fn as_value(&mut self, (node, _): (Node<'t>, Span), span: Span) -> Parsed<Spanned<Value<'t>>> {
+    fn as_value(&mut self, (node, _): (Node<'t>, Span), span: Span) -> Parsed<Operand<'t>> {
         match node {
-            Node::Value(value) => Ok(Spanned::new(value, span)),
+            Node::Value(value) => Ok(Spanned::new(self.arena.alloc(value), span)),
             Node::Condition(_) => Err(Problem::new(
                 Code::NotACondition,
                 span,
@@ -917,7 +935,7 @@ impl<'t> Builder<'t, '_> {
     fn as_set(&mut self, node: Node<'t>, span: Span) -> Parsed<Set<'t>> {
         match node {
             Node::Set(set) => Ok(set),
-            Node::Value(Value::Field { name, argument: None }) => Ok(Set::Named(Cow::Borrowed(name.node))),
+            Node::Value(Value::Field { name, argument: None }) => Ok(Set::Named(name.node)),
             // A list's name may need quotes; whether it is one is for the check to know.
             Node::Value(Value::Literal(Literal::String(name))) => Ok(Set::Named(name)),
             Node::Value(Value::Literal(literal)) if !matches!(literal, Literal::Bool(_)) => {
@@ -971,9 +989,9 @@ mod tests {
     use super::*;
     use crate::diagnostic::{Diagnostics, Source};
 
-    fn read(text: &str) -> Result<File<'_>, String> {
+    fn read<'t>(text: &'t str, arena: &'t Arena) -> Result<File<'t>, String> {
         let mut problems = Problems::new(100);
-        let file = parse_file(text, &Limits::default(), &mut problems);
+        let file = parse_file(text, arena, &Limits::default(), &mut problems);
         if problems.has_errors() {
             return Err(Diagnostics::new(problems, &Source::named("rules"), text).to_string());
         }
@@ -1000,7 +1018,8 @@ default => prod
 
     #[test]
     fn the_shop_is_read_and_printed() {
-        let file = read(SHOP).unwrap();
+        let arena = Arena::new();
+        let file = read(SHOP, &arena).unwrap();
         let text = crate::syntax::print::print(&file);
         insta::assert_snapshot!(text, @r##"
         # Shop traffic. The first route that matches decides.
@@ -1018,14 +1037,15 @@ default => prod
         shadow route next: percent(cookie(uid), "next-checkout") < 0.5 => gray
         default => prod
         "##);
-        assert_eq!(read(&text).unwrap(), file);
+        assert_eq!(read(&text, &arena).unwrap(), file);
     }
 
     #[test]
     fn a_comment_within_a_statement_stays_with_it() {
         let text =
             "default => a\n\nroute x: # why\n  host == \"x\" => b\n\n# up\n\nroute y: # in\n true => a\n";
-        let file = read(text).unwrap();
+        let arena = Arena::new();
+        let file = read(text, &arena).unwrap();
         let printed = crate::syntax::print::print(&file);
         insta::assert_snapshot!(printed, @r##"
         default => a
@@ -1038,6 +1058,6 @@ default => prod
         # in
         route y: true => a
         "##);
-        assert_eq!(read(&printed).unwrap(), file);
+        assert_eq!(read(&printed, &arena).unwrap(), file);
     }
 }

@@ -46,11 +46,11 @@ fn comments(out: &mut String, comments: &[Comment<'_>]) {
 pub(crate) fn statement(statement: &Statement<'_>) -> String {
     match statement {
         Statement::List(list) => {
-            let head = format!("list {} = ", Name(&list.name.node));
-            let line = format!("{head}{}", Members(&list.members));
-            if line.chars().count() <= WIDTH { line } else { format!("{head}{}", wrapped(&list.members)) }
+            let head = format!("list {} = ", Name(list.name.node));
+            let line = format!("{head}{}", Members(list.members));
+            if line.chars().count() <= WIDTH { line } else { format!("{head}{}", wrapped(list.members)) }
         }
-        Statement::Cluster(cluster) => format!("cluster {} = {}", Name(&cluster.name.node), cluster.outcome),
+        Statement::Cluster(cluster) => format!("cluster {} = {}", Name(cluster.name.node), cluster.outcome),
         Statement::Default(outcome) => format!("default => {outcome}"),
         Statement::Rule(rule) => {
             let state = match rule.state {
@@ -58,14 +58,14 @@ pub(crate) fn statement(statement: &Statement<'_>) -> String {
                 State::Shadow => "shadow ",
                 State::Paused => "paused ",
             };
-            let head = format!("{state}route {}:", Name(&rule.name.node));
+            let head = format!("{state}route {}:", Name(rule.name.node));
             let line = format!("{head} {} => {}", rule.condition.node, rule.outcome);
             if line.chars().count() <= WIDTH {
                 return line;
             }
             let (parts, operator) = match &rule.condition.node {
-                Condition::Or(parts) => (parts.as_slice(), "||"),
-                Condition::And(parts) => (parts.as_slice(), "&&"),
+                Condition::Or(parts) => (*parts, "||"),
+                Condition::And(parts) => (*parts, "&&"),
                 _ => (std::slice::from_ref(&rule.condition), ""),
             };
             let mut out = head;
@@ -146,7 +146,7 @@ impl Display for Member<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Member::One(one) => one.node.fmt(f),
-            Member::Range(from, to) => write!(f, "{}..{}", from.node, to.node),
+            Member::Range((from, to)) => write!(f, "{}..{}", from.node, to.node),
         }
     }
 }
@@ -171,8 +171,8 @@ impl Display for Value<'_> {
             Value::Literal(literal) => literal.fmt(f),
             Value::Field { name, argument: None } => f.write_str(name.node),
             Value::Field { name, argument: Some(argument) } => {
-                let bare = super::is_word(&argument.node);
-                let argument = &argument.node;
+                let bare = super::is_word(argument.node);
+                let argument = argument.node;
                 if bare {
                     write!(f, "{}({argument})", name.node)
                 } else {
@@ -181,7 +181,7 @@ impl Display for Value<'_> {
             }
             Value::Call { function, arguments } => {
                 write!(f, "{}(", function.node.name())?;
-                separated(f, arguments.iter().map(|argument| &argument.node), ", ")?;
+                separated(f, arguments.iter().map(|argument| argument.node), ", ")?;
                 f.write_char(')')
             }
             Value::Coalesce(sides) => {
@@ -220,7 +220,7 @@ impl Display for Condition<'_> {
             },
             Condition::Value(value) => value.fmt(f),
             Condition::Compare(compare) => {
-                let Compare { left, relation, right } = &**compare;
+                let Compare { left, relation, right } = compare;
                 write!(f, "{} {} {}", left.node, relation.node.symbol(), right.node)
             }
             Condition::In(asked) => {
@@ -244,7 +244,7 @@ impl Display for Outcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, target) in self.targets().enumerate() {
             let joint = if i > 0 { ", " } else { "" };
-            write!(f, "{joint}{}", Name(&target.cluster.node))?;
+            write!(f, "{joint}{}", Name(target.cluster.node))?;
             if let Some(weight) = &target.weight {
                 write!(f, " {}", decimal4(weight.node))?;
             }
@@ -252,7 +252,7 @@ impl Display for Outcome<'_> {
         if let Some(by) = &self.by {
             write!(f, " by {}", by.key.node)?;
             if let Some(salt) = &by.salt {
-                write!(f, " salt {}", Quoted(&salt.node))?;
+                write!(f, " salt {}", Quoted(salt.node))?;
             }
         }
         Ok(())

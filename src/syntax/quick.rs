@@ -7,21 +7,89 @@
 //!
 //! Its recursion is bounded as the grammar's is: it gives up where the scan would call a text nested too deep.
 
-use std::borrow::Cow;
+use bumpalo::collections::Vec;
 
 use super::ast::{
-    By, Cluster, Compare, Condition, Function, In, List, Literal, Member, Outcome, Place, Relation, Rule,
-    Set, Spanned, State, Statement, Target, Text, Value,
+    Arena, By, Cluster, Compare, Condition, Function, In, List, Literal, Member, Operand, Outcome, Place,
+    Relation, Rule, Set, Spanned, State, Statement, Target, Text, Value,
 };
+use super::bytes::{is_letter, stands_in_string};
 use super::scan::skip_blank;
-use super::{is_letter, is_reserved, is_starter, literal};
+use super::{is_reserved, is_starter, literal};
 use crate::diagnostic::Span;
 use crate::limits::Limits;
 
+/// The lists and clusters of a text, found by the lines that they start. `None` if one of them cannot be read.
+pub(crate) fn declarations<'t>(
+    text: &'t str,
+    arena: &'t Arena,
+    limits: &Limits,
+) -> Option<&'t [Spanned<Statement<'t>>]> {
+    let mut declared = Vec::new_in(arena);
+    let mut at = start(text);
+    loop {
+        let line = text.get(at..)?.trim_start_matches([' ', '\t', '\r']);
+        if matches!(letters(line), "list" | "cluster") {
+            let start = text.len() - line.len();
+            let (statement, end) = statement(text, start, arena, limits)?;
+            declared.push(Spanned::new(statement, Span::new(start, end)));
+            at = end;
+        }
+        match memchr::memchr(b'\n', text.as_bytes().get(at..)?) {
+            Some(end) => at += end + 1,
+            None => return Some(declared.into_bump_slice()),
+        }
+    }
+}
+
+/// Reads a text and hands over each statement but for those that are `declared`. `None` if one of them cannot be read.
+pub(crate) fn each(
+    text: &str,
+    limits: &Limits,
+    declared: &[Spanned<Statement<'_>>],
+    mut take: impl FnMut(Spanned<Statement<'_>>),
+) -> Option<()> {
+    if text.len() > limits.text_bytes {
+        return None;
+    }
+    let mut declared = declared.iter().map(|statement| statement.span).peekable();
+    let mut at = skip_blank(text, start(text));
+    let mut arena = Arena::new();
+    for _ in 0..limits.statements {
+        if at == text.len() {
+            break;
+        }
+        let end = match declared.next_if(|span| span.start == at) {
+            Some(span) => span.end,
+            None => {
+                let (statement, end) = statement(text, at, &arena, limits)?;
+                if matches!(statement, Statement::List(_) | Statement::Cluster(_)) {
+                    return None;
+                }
+                take(Spanned::new(statement, Span::new(at, end)));
+                arena.reset();
+                end
+            }
+        };
+        at = skip_blank(text, end);
+    }
+    (at == text.len() && declared.next().is_none()).then_some(())
+}
+
+/// Where a text starts, behind its byte order mark.
+pub(super) fn start(text: &str) -> usize {
+    if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
+}
+
 /// Reads the statement at `at`, and says where it ends. Behind it stands a statement on a line of its own, or
 /// nothing: so it is all there is between two places where the scan would go on after a mistake.
-pub(super) fn statement<'t>(text: &'t str, at: usize, limits: &Limits) -> Option<(Statement<'t>, usize)> {
-    let mut quick = Quick::new(text, at, limits);
+pub(super) fn statement<'t>(
+    text: &'t str,
+    at: usize,
+    arena: &'t Arena,
+    limits: &Limits,
+) -> Option<(Statement<'t>, usize)> {
+    let mut quick = Quick::new(text, at, arena, limits);
     let statement = quick.statement()?;
     let gap = text.as_bytes().get(quick.end..quick.at)?;
     let ends = quick.is_done() || (gap.contains(&b'\n') && is_starter(quick.letters()));
@@ -29,25 +97,34 @@ pub(super) fn statement<'t>(text: &'t str, at: usize, limits: &Limits) -> Option
 }
 
 /// Reads a condition that is the whole text.
-pub(super) fn condition<'t>(text: &'t str, limits: &Limits) -> Option<Spanned<Condition<'t>>> {
-    whole(text, limits, Quick::condition)
+pub(super) fn condition<'t>(
+    text: &'t str,
+    arena: &'t Arena,
+    limits: &Limits,
+) -> Option<Spanned<Condition<'t>>> {
+    whole(text, arena, limits, Quick::condition)
 }
 
 /// Reads an outcome that is the whole text.
-pub(super) fn outcome<'t>(text: &'t str, limits: &Limits) -> Option<Outcome<'t>> {
-    whole(text, limits, Quick::outcome)
+pub(super) fn outcome<'t>(text: &'t str, arena: &'t Arena, limits: &Limits) -> Option<Outcome<'t>> {
+    whole(text, arena, limits, Quick::outcome)
 }
 
 /// Reads the members of a list that is the whole text.
-pub(super) fn members<'t>(text: &'t str, limits: &Limits) -> Option<Vec<Member<'t>>> {
-    whole(text, limits, Quick::members)
+pub(super) fn members<'t>(text: &'t str, arena: &'t Arena, limits: &Limits) -> Option<&'t [Member<'t>]> {
+    whole(text, arena, limits, Quick::members)
 }
 
-fn whole<'t, T>(text: &'t str, limits: &Limits, read: impl FnOnce(&mut Quick<'t>) -> Option<T>) -> Option<T> {
+fn whole<'t, T>(
+    text: &'t str,
+    arena: &'t Arena,
+    limits: &Limits,
+    read: impl FnOnce(&mut Quick<'t>) -> Option<T>,
+) -> Option<T> {
     if text.len() > limits.text_bytes {
         return None;
     }
-    let mut quick = Quick::new(text, 0, limits);
+    let mut quick = Quick::new(text, 0, arena, limits);
     let node = read(&mut quick)?;
     quick.is_done().then_some(node)
 }
@@ -55,6 +132,7 @@ fn whole<'t, T>(text: &'t str, limits: &Limits, read: impl FnOnce(&mut Quick<'t>
 /// A place in a text.
 struct Quick<'t> {
     text: &'t str,
+    arena: &'t Arena,
     /// Where the next token starts.
     at: usize,
     /// Where the last token ended.
@@ -67,9 +145,10 @@ struct Quick<'t> {
 /// An operand or an expression before it is known whether it is a condition, and where it stands.
 type Node<'t> = Spanned<Kind<'t>>;
 
+#[derive(Clone, Copy)]
 enum Kind<'t> {
     Condition(Condition<'t>),
-    Value(Value<'t>),
+    Value(&'t Value<'t>),
     Set(Set<'t>),
 }
 
@@ -89,14 +168,14 @@ impl<'t> Node<'t> {
     fn condition(self) -> Option<Spanned<Condition<'t>>> {
         let condition = match self.node {
             Kind::Condition(condition) => condition,
-            Kind::Value(value) => Condition::Value(Box::new(value)),
+            Kind::Value(value) => Condition::Value(value),
             Kind::Set(_) => return None,
         };
         Some(Spanned::new(condition, self.span))
     }
 
     #[inline]
-    fn value(self) -> Option<Spanned<Value<'t>>> {
+    fn value(self) -> Option<Operand<'t>> {
         match self.node {
             Kind::Value(value) => Some(Spanned::new(value, self.span)),
             Kind::Condition(_) | Kind::Set(_) => None,
@@ -106,7 +185,7 @@ impl<'t> Node<'t> {
     fn set(self) -> Option<Spanned<Set<'t>>> {
         let set = match self.node {
             Kind::Set(set) => set,
-            Kind::Value(Value::Field { name, argument: None }) => Set::Named(Cow::Borrowed(name.node)),
+            Kind::Value(Value::Field { name, argument: None }) => Set::Named(name.node),
             Kind::Value(Value::Literal(Literal::String(name))) => Set::Named(name),
             Kind::Value(_) | Kind::Condition(_) => return None,
         };
@@ -117,9 +196,9 @@ impl<'t> Node<'t> {
 // === impl Quick ===
 
 impl<'t> Quick<'t> {
-    fn new(text: &'t str, at: usize, limits: &Limits) -> Self {
+    fn new(text: &'t str, at: usize, arena: &'t Arena, limits: &Limits) -> Self {
         let (depth, list_members) = (limits.effective_depth(), limits.list_members);
-        Quick { text, at: skip_blank(text, at), end: at, depth, list_members }
+        Quick { text, arena, at: skip_blank(text, at), end: at, depth, list_members }
     }
 
     // === statements ===
@@ -151,7 +230,7 @@ impl<'t> Quick<'t> {
     fn outcome(&mut self) -> Option<Outcome<'t>> {
         let start = self.at;
         let first = self.target()?;
-        let mut others = Vec::new();
+        let mut others = Vec::new_in(self.arena);
         while self.symbol(",") {
             others.push(self.target()?);
         }
@@ -159,9 +238,14 @@ impl<'t> Quick<'t> {
         if self.keyword("by") {
             let key = self.value()?;
             let salt = if self.keyword("salt") { Some(self.string()?) } else { None };
-            by = Some(Box::new(By { key, salt }));
+            by = Some(&*self.arena.alloc(By { key, salt }));
         }
-        Some(Outcome { first, others, by, place: Place(Span::new(start, self.end)) })
+        Some(Outcome {
+            first,
+            others: others.into_bump_slice(),
+            by,
+            place: Place(Span::new(start, self.end)),
+        })
     }
 
     fn target(&mut self) -> Option<Target<'t>> {
@@ -174,20 +258,20 @@ impl<'t> Quick<'t> {
         Some(Target { cluster, weight })
     }
 
-    fn members(&mut self) -> Option<Vec<Member<'t>>> {
+    fn members(&mut self) -> Option<&'t [Member<'t>]> {
         self.within("[", "]", |quick| {
-            let mut members = Vec::new();
+            let mut members = Vec::new_in(quick.arena);
             while !quick.comes("]") {
                 let from = quick.literal()?;
                 members.push(match quick.symbol("..") {
-                    true => Member::Range(from, quick.literal()?),
+                    true => Member::Range(quick.arena.alloc((from, quick.literal()?))),
                     false => Member::One(from),
                 });
                 if !quick.symbol(",") {
                     break;
                 }
             }
-            (members.len() <= quick.list_members).then_some(members)
+            (members.len() <= quick.list_members).then_some(members.into_bump_slice())
         })
     }
 
@@ -212,7 +296,7 @@ impl<'t> Quick<'t> {
         &mut self,
         symbol: &str,
         word: &str,
-        join: fn(Vec<Spanned<Condition<'t>>>) -> Condition<'t>,
+        join: fn(&'t [Spanned<Condition<'t>>]) -> Condition<'t>,
         part: impl Fn(&mut Self) -> Option<Node<'t>>,
     ) -> Option<Node<'t>> {
         let first = part(self)?;
@@ -220,16 +304,18 @@ impl<'t> Quick<'t> {
         if !more {
             return Some(first);
         }
-        let (mut parts, mut span, mut next) = (Vec::with_capacity(2), first.span, first);
+        let (mut parts, mut span, mut next) = (Vec::new_in(self.arena), first.span, first);
         loop {
             span = span.to(next.span);
             let next_part = next.condition()?;
             match (next_part.node, symbol) {
-                (Condition::Or(inner), "||") | (Condition::And(inner), "&&") => parts.extend(inner),
+                (Condition::Or(inner), "||") | (Condition::And(inner), "&&") => {
+                    parts.extend_from_slice_copy(inner)
+                }
                 (other, _) => parts.push(Spanned::new(other, next_part.span)),
             }
             if !more {
-                return Some(Node::new(Kind::Condition(join(parts)), span));
+                return Some(Node::new(Kind::Condition(join(parts.into_bump_slice())), span));
             }
             next = part(self)?;
             more = self.symbol(symbol) || self.keyword(word);
@@ -246,7 +332,7 @@ impl<'t> Quick<'t> {
         let inner = self.negation()?.condition()?;
         self.depth += NOT;
         let span = Span::new(start, inner.span.end);
-        Some(Node::new(Kind::Condition(Condition::Not(Box::new(inner))), span))
+        Some(Node::new(Kind::Condition(Condition::Not(self.arena.alloc(inner))), span))
     }
 
     fn comparison(&mut self) -> Option<Node<'t>> {
@@ -258,9 +344,11 @@ impl<'t> Quick<'t> {
         let condition = match comparator.node {
             Comparator::Relation(relation) => {
                 let relation = Spanned::new(relation, comparator.span);
-                Condition::Compare(Box::new(Compare { left, relation, right: right.value()? }))
+                Condition::Compare(self.arena.alloc(Compare { left, relation, right: right.value()? }))
             }
-            Comparator::In { negated } => Condition::In(Box::new(In { left, negated, set: right.set()? })),
+            Comparator::In { negated } => {
+                Condition::In(self.arena.alloc(In { left, negated, set: right.set()? }))
+            }
         };
         // Comparisons do not chain.
         self.comparator().is_none().then_some(Node::new(Kind::Condition(condition), span))
@@ -297,17 +385,18 @@ impl<'t> Quick<'t> {
         Some(Spanned::new(Comparator::Relation(relation), self.token(length)?.span))
     }
 
-    fn value(&mut self) -> Option<Spanned<Value<'t>>> {
+    fn value(&mut self) -> Option<Operand<'t>> {
         self.remainder()?.value()
     }
 
-    #[inline]
+    #[inline(always)]
     fn remainder(&mut self) -> Option<Node<'t>> {
         let first = self.operand()?;
         // Most operands stand alone.
-        if self.comes("??") || self.comes("%") { self.combined(first) } else { Some(first) }
+        if matches!(self.byte(0), b'?' | b'%') { self.combined(first) } else { Some(first) }
     }
 
+    #[inline(never)]
     fn combined(&mut self, first: Node<'t>) -> Option<Node<'t>> {
         let left = self.coalesce(first)?;
         if !self.symbol("%") {
@@ -322,8 +411,8 @@ impl<'t> Quick<'t> {
         }
         let Kind::Value(Value::Literal(Literal::Int(divisor @ 1..))) = right.node else { return None };
         let span = left.span.to(right.span);
-        let value = Value::Modulo(Box::new(left), Spanned::new(divisor, right.span));
-        Some(Node::new(Kind::Value(value), span))
+        let value = Value::Modulo(left, Spanned::new(*divisor, right.span));
+        Some(Node::new(Kind::Value(self.arena.alloc(value)), span))
     }
 
     fn coalesce(&mut self, first: Node<'t>) -> Option<Node<'t>> {
@@ -331,45 +420,51 @@ impl<'t> Quick<'t> {
         if !more {
             return Some(first);
         }
-        let (mut sides, mut span, mut next) = (Vec::with_capacity(2), first.span, first);
+        let (mut sides, mut span, mut next) = (Vec::new_in(self.arena), first.span, first);
         loop {
             span = span.to(next.span);
             let side = next.value()?;
             match side.node {
-                Value::Coalesce(inner) => sides.extend(inner),
-                other => sides.push(Spanned::new(other, side.span)),
+                Value::Coalesce(inner) => sides.extend_from_slice_copy(inner),
+                _ => sides.push(side),
             }
             if !more {
-                return Some(Node::new(Kind::Value(Value::Coalesce(sides)), span));
+                let value = self.arena.alloc(Value::Coalesce(sides.into_bump_slice()));
+                return Some(Node::new(Kind::Value(value), span));
             }
             next = self.operand()?;
             more = self.symbol("??");
         }
     }
 
+    #[inline(always)]
     fn operand(&mut self) -> Option<Node<'t>> {
         let start = self.at;
         let value = match self.byte(0) {
-            b'(' => {
-                let node = self.within("(", ")", Quick::expression)?;
-                // A condition is what stands inside, a value has its parentheses.
-                let whole = Span::new(start, self.end);
-                return Some(match node.node {
-                    Kind::Condition(_) => node,
-                    other => Node::new(other, whole),
-                });
-            }
-            b'[' => {
-                let members = self.members()?;
-                return Some(Node::new(Kind::Set(Set::Literal(members)), Span::new(start, self.end)));
-            }
+            b'(' | b'[' => return self.bracketed(),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' if self.fence().is_none() => self.named()?,
             _ => Value::Literal(self.literal()?.node),
         };
-        Some(Node::new(Kind::Value(value), Span::new(start, self.end)))
+        Some(Node::new(Kind::Value(self.arena.alloc(value)), Span::new(start, self.end)))
+    }
+
+    #[inline(never)]
+    fn bracketed(&mut self) -> Option<Node<'t>> {
+        let start = self.at;
+        if self.comes("[") {
+            let members = self.members()?;
+            return Some(Node::new(Kind::Set(Set::Literal(members)), Span::new(start, self.end)));
+        }
+        let node = self.within("(", ")", Quick::expression)?;
+        Some(match node.node {
+            // A condition is what stands inside, a value has its parentheses.
+            Kind::Condition(_) => node,
+            other => Node::new(other, Span::new(start, self.end)),
+        })
     }
 
     /// What starts with a word: a field, a call, a bool, or an address as `fe80::1`.
+    #[inline(always)]
     fn named(&mut self) -> Option<Value<'t>> {
         let name = self.word()?;
         if self.end == self.at && self.comes(":") {
@@ -383,23 +478,26 @@ impl<'t> Quick<'t> {
             word if is_reserved(word) => return None,
             _ => {}
         }
-        if !call {
-            return Some(Value::Field { name, argument: None });
-        }
+        if call { self.call(name) } else { Some(Value::Field { name, argument: None }) }
+    }
+
+    #[inline(never)]
+    fn call(&mut self, name: Text<'t>) -> Option<Value<'t>> {
         self.within("(", ")", |quick| match Function::named(name.node) {
             Some(function) => {
-                let mut arguments = vec![quick.value()?];
+                let mut arguments = Vec::new_in(quick.arena);
+                arguments.push(quick.value()?);
                 while quick.symbol(",") {
                     arguments.push(quick.value()?);
                 }
-                Some(Value::Call { function: Spanned::new(function, name.span), arguments })
+                let function = Spanned::new(function, name.span);
+                Some(Value::Call { function, arguments: arguments.into_bump_slice() })
             }
             // Of the argument of a field nothing is reserved.
             None if quick.starts_string() => Some(Value::Field { name, argument: Some(quick.string()?) }),
+            // Of `not` the scan thinks that it negates, and counts it.
             None => {
-                // Of `not` the scan thinks that it negates, and counts it.
                 let argument = quick.word().filter(|argument| argument.node != "not")?;
-                let argument = Spanned::new(Cow::Borrowed(argument.node), argument.span);
                 Some(Value::Field { name, argument: Some(argument) })
             }
         })
@@ -411,8 +509,7 @@ impl<'t> Quick<'t> {
         if self.comes("\"") {
             return self.string().filter(|name| !name.node.is_empty());
         }
-        let word = self.word().filter(|word| !is_reserved(word.node))?;
-        Some(Spanned::new(Cow::Borrowed(word.node), word.span))
+        self.word().filter(|word| !is_reserved(word.node))
     }
 
     /// A literal as it stands in a list: a word is a bool.
@@ -430,7 +527,7 @@ impl<'t> Quick<'t> {
     }
 
     /// A number, an address or a network, as generously as the grammar takes them.
-    fn number(&mut self) -> Option<Spanned<&'t str>> {
+    fn number(&mut self) -> Option<Text<'t>> {
         let row = |at: usize| {
             let rest = self.text.as_bytes().get(self.at + at..).unwrap_or_default();
             rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count()
@@ -469,11 +566,11 @@ impl<'t> Quick<'t> {
                 }
             }
             let token = self.token(length + 1 + hashes)?;
-            return Some(Spanned::new(Cow::Borrowed(literal::raw(token.node)), token.span));
+            return Some(Spanned::new(literal::raw(token.node), token.span));
         }
         let (mut length, mut escapes) = (1, false);
         loop {
-            length += rest.get(length..)?.iter().position(|byte| !is_plain(*byte))?;
+            length += rest.get(length..)?.iter().position(|byte| !stands_in_string(*byte))?;
             match *rest.get(length)? {
                 b'"' => break,
                 b'\\' if !matches!(rest.get(length + 1), Some(b'\n' | b'\r')) => {
@@ -486,16 +583,15 @@ impl<'t> Quick<'t> {
         let inside = self.text.get(self.at + 1..self.at + length)?;
         let token = self.token(length + 1)?;
         let string = match escapes {
-            true => literal::string(token.node, token.span).ok()?,
-            false => Cow::Borrowed(inside),
+            true => literal::string(token.node, token.span, self.arena).ok()?,
+            false => inside,
         };
         Some(Spanned::new(string, token.span))
     }
 
-    fn word(&mut self) -> Option<Spanned<&'t str>> {
-        let word = self.letters();
+    fn word(&mut self) -> Option<Text<'t>> {
         let starts = matches!(self.byte(0), b'a'..=b'z' | b'A'..=b'Z' | b'_');
-        if starts && self.fence().is_none() { self.token(word.len()) } else { None }
+        if starts && self.fence().is_none() { self.token(self.letters().len()) } else { None }
     }
 
     /// Takes this word, if it comes.
@@ -543,9 +639,7 @@ impl<'t> Quick<'t> {
     /// The row of letters that starts here.
     #[inline]
     fn letters(&self) -> &'t str {
-        let rest = self.text.get(self.at..).unwrap_or("");
-        let length = rest.bytes().position(|byte| !is_letter(byte)).unwrap_or(rest.len());
-        rest.get(..length).unwrap_or("")
+        letters(self.text.get(self.at..).unwrap_or(""))
     }
 
     fn starts_string(&self) -> bool {
@@ -564,15 +658,15 @@ impl<'t> Quick<'t> {
 
     /// Takes so many bytes, and goes to the next token.
     #[inline]
-    fn token(&mut self, length: usize) -> Option<Spanned<&'t str>> {
+    fn token(&mut self, length: usize) -> Option<Text<'t>> {
         let span = Span::new(self.at, self.at + length);
         (self.at, self.end) = (skip_blank(self.text, span.end), span.end);
         Some(Spanned::new(self.text.get(span.start..span.end)?, span))
     }
 }
 
-/// Whether a byte stands for itself in a string, and the string goes on.
 #[inline]
-fn is_plain(byte: u8) -> bool {
-    !matches!(byte, b'"' | b'\\' | b'\n' | b'\r')
+fn letters(text: &str) -> &str {
+    let length = text.bytes().position(|byte| !is_letter(byte)).unwrap_or(text.len());
+    text.get(..length).unwrap_or("")
 }

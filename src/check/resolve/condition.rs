@@ -7,7 +7,7 @@ use crate::check::lint;
 use crate::check::typed::{Condition, Expr, Order, Predicate, Test};
 use crate::diagnostic::{Code, Problem, Span};
 use crate::schema::{Field, Pattern, PatternError, Type, Value};
-use crate::syntax::ast::{self, Literal, Relation, Spanned};
+use crate::syntax::ast::{self, Literal, Operand, Relation, Spanned};
 
 impl Resolver<'_> {
     pub(super) fn condition(
@@ -22,14 +22,13 @@ impl Resolver<'_> {
             ast::Condition::Not(inner) => Some(Condition::Not(Box::new(self.condition(inner, salt)?))),
             ast::Condition::Value(value) => self.bare(value, span, salt),
             ast::Condition::In(asked) => {
-                let expr = self.operand(&asked.left, salt);
+                let expr = self.operand(asked.left, salt);
                 let test = self.membership(expr, asked.left.span, &asked.set, asked.negated, span)?;
                 Some(Condition::Test(test))
             }
             ast::Condition::Compare(compare) => {
-                let ast::Compare { left, relation, right } = &**compare;
-                let sides =
-                    (self.side(&left.node, left.span, salt), self.side(&right.node, right.span, salt));
+                let ast::Compare { left, relation, right } = compare;
+                let sides = (self.side(left.node, left.span, salt), self.side(right.node, right.span, salt));
                 let (Some(left_side), Some(right_side)) = sides else { return None };
                 let (expr, predicate) = self.comparison(left, left_side, relation, right, right_side)?;
                 let negated = relation.node == Relation::Unequal;
@@ -114,10 +113,10 @@ impl Resolver<'_> {
     /// A comparison as an expression and what is asked of it; a literal on the left changes sides.
     pub(super) fn comparison(
         &mut self,
-        left: &Spanned<ast::Value<'_>>,
+        left: &Operand<'_>,
         left_side: Side<'_>,
         relation: &Spanned<Relation>,
-        right: &Spanned<ast::Value<'_>>,
+        right: &Operand<'_>,
         right_side: Side<'_>,
     ) -> Option<(Expr, Predicate)> {
         let order = match relation.node {
@@ -227,11 +226,11 @@ impl Resolver<'_> {
 
     pub(super) fn string_test(
         &mut self,
-        left: &Spanned<ast::Value<'_>>,
+        left: &Operand<'_>,
         left_side: Side<'_>,
         relation: Relation,
         relation_span: Span,
-        right: &Spanned<ast::Value<'_>>,
+        right: &Operand<'_>,
         right_side: &Side<'_>,
     ) -> Option<(Expr, Predicate)> {
         let symbol = relation.symbol();
@@ -257,7 +256,7 @@ impl Resolver<'_> {
             return None;
         }
         let literal = match right_side {
-            Side::Literal(Literal::String(literal), _) => &**literal,
+            Side::Literal(Literal::String(literal), _) => *literal,
             Side::Literal(..) | Side::Expr(_) => {
                 self.problems.push(
                     Problem::new(

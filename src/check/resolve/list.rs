@@ -60,14 +60,14 @@ impl Resolver<'_> {
             return set.clone();
         }
         let list = named.list;
-        let natural = natural_type(&list.members);
+        let natural = natural_type(list.members);
         let fits = match natural {
             None => true,
             Some(Type::String) => matches!(ty, Type::String | Type::Version | Type::Time | Type::Ip),
             Some(natural) => natural == ty,
         };
         let set = if fits {
-            self.members(&list.members, ty)
+            self.members(list.members, ty)
         } else {
             self.wrong_list(name, span, natural.unwrap_or(ty), ty);
             None
@@ -125,7 +125,7 @@ impl Resolver<'_> {
         // Which problems are kept when there are too many must not change from run to run.
         unchecked.sort_by_key(|list| list.name.span.start);
         for list in unchecked {
-            let Some(ty) = natural_type(&list.members) else { continue };
+            let Some(ty) = natural_type(list.members) else { continue };
             if matches!(ty, Type::Bool | Type::Percent) {
                 let span = list.members.first().map_or(list.name.span, Member::span);
                 let what = if ty == Type::Bool { "a list of bools" } else { "a list of percentages" };
@@ -136,12 +136,12 @@ impl Resolver<'_> {
                 continue;
             }
             // Quoted ranges are of versions or instants; which, only a use can say.
-            let quoted_range = |member: &Member<'_>| matches!(member, Member::Range(from, _) if matches!(from.node, Literal::String(_)));
+            let quoted_range = |member: &Member<'_>| matches!(member, Member::Range((from, _)) if matches!(from.node, Literal::String(_)));
             if ty == Type::String && list.members.iter().any(quoted_range) {
                 continue;
             }
-            let set = self.members(&list.members, ty);
-            if let Some(named) = self.lists.get_mut(&*list.name.node) {
+            let set = self.members(list.members, ty);
+            if let Some(named) = self.lists.get_mut(list.name.node) {
                 named.typed.push((ty, set));
             }
         }
@@ -169,7 +169,7 @@ impl Resolver<'_> {
                     .label("delete it, or ask it with `in`"),
                 );
             }
-            self.duplicates(&list.members, &sets);
+            self.duplicates(list.members, &sets);
         }
     }
 }
@@ -177,7 +177,7 @@ impl Resolver<'_> {
 /// The type that the members say they have: an address among them, or else the first.
 fn natural_type(members: &[Member<'_>]) -> Option<Type> {
     let types = members.iter().map(|member| match member {
-        Member::One(one) | Member::Range(one, _) => coerce::natural(&one.node).unwrap_or(Type::Ip),
+        Member::One(one) | Member::Range((one, _)) => coerce::natural(&one.node).unwrap_or(Type::Ip),
     });
     types.clone().find(|ty| *ty == Type::Ip).or(types.into_iter().next())
 }

@@ -12,7 +12,9 @@ mod value;
 mod words;
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher as _;
 
+use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 use smallvec::SmallVec;
 
@@ -23,9 +25,41 @@ use super::{coerce, lint};
 use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::limits::Limits;
 use crate::schema::{Names, Pattern, Type, Value};
-use crate::syntax::ast::{self, Literal, Member, Spanned, Statement};
+use crate::syntax;
+use crate::syntax::ast::{self, Arena, Literal, Member, Rule, Spanned, Statement};
 
-/// Resolves a whole text. `None` if anything in it is an error.
+/// Parses and resolves a whole text. No rules if anything in it is an error.
+pub(crate) fn resolve_text(text: &str, names: &Names<'_>, limits: &Limits) -> (Option<Rules>, Problems) {
+    one_by_one(text, names, limits).unwrap_or_else(|| {
+        let mut problems = Problems::new(limits.diagnostics);
+        let arena = &Arena::new();
+        let file = syntax::parse_file(text, arena, limits, &mut problems);
+        (resolve_file(&file, text, names, limits, &mut problems), problems)
+    })
+}
+
+/// Resolves each statement as soon as it is read, so that the trees of a long text never leave the nearest memory.
+/// `None` if one of them cannot be read quickly, or two have one name: what is wrong would have to be said in between.
+fn one_by_one(text: &str, names: &Names<'_>, limits: &Limits) -> Option<(Option<Rules>, Problems)> {
+    let mut problems = Problems::new(limits.diagnostics);
+    let arena = Arena::new();
+    let declared = syntax::declarations(text, &arena, limits)?;
+    let mut resolver = Resolver::new(text, names, limits, &mut problems);
+    let mut draft = resolver.begin(declared.iter().map(|statement| &statement.node));
+    let (hasher, mut names) = (RandomState::default(), Vec::new());
+    syntax::each(text, limits, declared, |statement| {
+        if let Statement::Rule(rule) = &statement.node {
+            names.push(hasher.hash_one(rule.name.node));
+        }
+        resolver.statement(&statement, &mut draft);
+    })?;
+    if !lint::repeated(names).is_empty() {
+        return None;
+    }
+    Some((resolver.end(draft), problems))
+}
+
+/// Resolves a whole file. `None` if anything in it is an error.
 pub(crate) fn resolve_file(
     file: &ast::File<'_>,
     text: &str,
@@ -37,7 +71,19 @@ pub(crate) fn resolve_file(
         // Names that are missing may well be in the rest.
         return None;
     }
-    Resolver::new(file, text, names, limits, problems).file(file)
+    let mut resolver = Resolver::new(text, names, limits, problems);
+    resolver.broken = file.broken.iter().map(String::as_str).collect();
+    let mut draft = resolver.begin(file.items.iter().map(|item| &item.statement.node));
+    let mut names: HashMap<&str, Span> = HashMap::new();
+    for item in &file.items {
+        if let Statement::Rule(Rule { name, .. }) = &item.statement.node
+            && let Some(first) = names.insert(name.node, name.span)
+        {
+            resolver.problems.push(duplicate("route", name, first));
+        }
+        resolver.statement(&item.statement, &mut draft);
+    }
+    resolver.end(draft)
 }
 
 /// Resolves a condition that stands alone; `salt` is what `percent` uses without one of its own.
@@ -49,8 +95,7 @@ pub(crate) fn resolve_condition(
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Condition> {
-    let empty = ast::File::default();
-    let mut resolver = Resolver::new(&empty, text, names, limits, problems);
+    let mut resolver = Resolver::new(text, names, limits, problems);
     let resolved = resolver.condition(condition, salt)?;
     if !resolver.problems.has_errors() {
         lint::condition(&resolved, condition.span, resolver.problems);
@@ -73,6 +118,14 @@ struct Resolver<'a> {
     pattern_bytes: usize,
 }
 
+/// A rule set on its way.
+struct Draft {
+    rules: Rules,
+    lints: lint::Routes,
+    /// Where it stands, and what it is if it is sound.
+    default: Option<(Span, Option<Outcome>)>,
+}
+
 struct NamedList<'a> {
     list: &'a ast::List<'a>,
     used: bool,
@@ -87,13 +140,7 @@ enum Side<'v> {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(
-        file: &'a ast::File<'a>,
-        text: &'a str,
-        names: &'a Names<'a>,
-        limits: &'a Limits,
-        problems: &'a mut Problems,
-    ) -> Self {
+    fn new(text: &'a str, names: &'a Names<'a>, limits: &'a Limits, problems: &'a mut Problems) -> Self {
         Resolver {
             text,
             names,
@@ -101,63 +148,69 @@ impl<'a> Resolver<'a> {
             problems,
             lists: BTreeMap::new(),
             logical: BTreeMap::new(),
-            broken: file.broken.iter().map(String::as_str).collect(),
+            broken: HashSet::default(),
             patterns: HashMap::new(),
             pattern_bytes: 0,
         }
     }
 
-    fn file(&mut self, file: &'a ast::File<'a>) -> Option<Rules> {
-        let clusters = self.declare(file);
+    /// Makes all names known before any is looked up: statements may stand in any order.
+    fn begin(&mut self, statements: impl Iterator<Item = &'a Statement<'a>>) -> Draft {
+        let clusters = self.declare(statements);
+        let about = syntax::about_how_many(self.text);
         let mut rules = Rules {
             clusters: self.names.schema.clusters.clone(),
             logical: Vec::new(),
             inner_first: Vec::new(),
-            routes: Vec::new(),
+            routes: Vec::with_capacity(about),
             default: Outcome { targets: SmallVec::new(), deal: None },
         };
         for cluster in &clusters {
-            if let Some(outcome) = self.outcome(&cluster.outcome, &cluster.name.node) {
-                rules.logical.push(Logical { name: (*cluster.name.node).into(), outcome });
+            if let Some(outcome) = self.outcome(&cluster.outcome, cluster.name.node) {
+                rules.logical.push(Logical { name: cluster.name.node.into(), outcome });
             }
         }
         rules.inner_first = self.inner_first(&clusters, &rules);
-        let mut seen: HashMap<&str, Span> = HashMap::with_capacity(file.items.len());
-        let mut default: Option<(Span, Option<Outcome>)> = None;
-        for item in &file.items {
-            match &item.statement.node {
-                Statement::List(_) | Statement::Cluster(_) => {}
-                Statement::Rule(rule) => {
-                    if let Some(first) = seen.insert(&rule.name.node, rule.name.span) {
-                        self.problems.push(duplicate("route", &rule.name, first));
-                    }
-                    let condition = self.condition(&rule.condition, &rule.name.node);
-                    let outcome = self.outcome(&rule.outcome, &rule.name.node);
-                    let Some((condition, outcome)) = condition.zip(outcome) else { continue };
-                    rules.routes.push(Route {
-                        name: (*rule.name.node).into(),
-                        state: rule.state,
-                        condition,
-                        outcome,
-                        name_span: rule.name.span,
-                        condition_span: rule.condition.span,
-                    });
+        Draft { rules, lints: lint::Routes::default(), default: None }
+    }
+
+    /// Resolves a statement that decides; what is declared is known.
+    fn statement(&mut self, statement: &Spanned<Statement<'_>>, draft: &mut Draft) {
+        match &statement.node {
+            Statement::List(_) | Statement::Cluster(_) => {}
+            Statement::Rule(rule) => {
+                let condition = self.condition(&rule.condition, rule.name.node);
+                let outcome = self.outcome(&rule.outcome, rule.name.node);
+                let Some((condition, outcome)) = condition.zip(outcome) else { return };
+                draft.lints.look(&condition);
+                draft.rules.routes.push(Route {
+                    name: rule.name.node.into(),
+                    state: rule.state,
+                    condition,
+                    outcome,
+                    name_span: rule.name.span,
+                    condition_span: rule.condition.span,
+                });
+            }
+            Statement::Default(outcome) => {
+                let span = statement.span;
+                let head = Span::new(span.start, (span.start + "default".len()).min(span.end));
+                if let Some((first, _)) = &draft.default {
+                    self.problems.push(
+                        Problem::new(Code::Default, head, "a second `default`")
+                            .label("there is one, and it decides when no route does")
+                            .related(*first, "the first stands"),
+                    );
                 }
-                Statement::Default(outcome) => {
-                    let span = item.statement.span;
-                    let head = Span::new(span.start, (span.start + "default".len()).min(span.end));
-                    if let Some((first, _)) = &default {
-                        self.problems.push(
-                            Problem::new(Code::Default, head, "a second `default`")
-                                .label("there is one, and it decides when no route does")
-                                .related(*first, "the first stands"),
-                        );
-                    }
-                    let resolved = self.outcome(outcome, "default");
-                    default.get_or_insert((head, resolved));
-                }
+                let resolved = self.outcome(outcome, "default");
+                draft.default.get_or_insert((head, resolved));
             }
         }
+    }
+
+    /// What only all statements together can tell.
+    fn end(&mut self, draft: Draft) -> Option<Rules> {
+        let Draft { mut rules, lints, default, .. } = draft;
         if default.is_none() && !self.broken.contains("default") {
             let end = self.text.len();
             self.problems.push(
@@ -171,18 +224,17 @@ impl<'a> Resolver<'a> {
             return None;
         }
         self.lint_lists();
-        lint::rules(&rules, self.problems);
+        lints.tell(&rules.routes, self.problems);
         Some(rules)
     }
 
-    /// Makes all names known before any is looked up: statements may stand in any order.
-    fn declare(&mut self, file: &'a ast::File<'a>) -> Vec<&'a ast::Cluster<'a>> {
+    fn declare(&mut self, statements: impl Iterator<Item = &'a Statement<'a>>) -> Vec<&'a ast::Cluster<'a>> {
         let mut clusters: Vec<&ast::Cluster<'_>> = Vec::new();
         let mut index = 0;
-        for item in &file.items {
-            match &item.statement.node {
+        for statement in statements {
+            match statement {
                 Statement::List(list) => {
-                    if self.names.list(&list.name.node).is_some() {
+                    if self.names.list(list.name.node).is_some() {
                         self.problems.push(
                             Problem::new(
                                 Code::DuplicateName,
@@ -193,18 +245,18 @@ impl<'a> Resolver<'a> {
                         );
                     }
                     let named = NamedList { list, used: false, typed: Vec::new() };
-                    match self.lists.get(&*list.name.node) {
+                    match self.lists.get(list.name.node) {
                         Some(first) => {
                             let first = first.list.name.span;
                             self.problems.push(duplicate("list", &list.name, first));
                         }
                         None => {
-                            self.lists.insert(&list.name.node, named);
+                            self.lists.insert(list.name.node, named);
                         }
                     }
                 }
                 Statement::Cluster(cluster) => {
-                    let name = &*cluster.name.node;
+                    let name = cluster.name.node;
                     if self.names.cluster(name).is_some() {
                         self.problems.push(
                             Problem::new(

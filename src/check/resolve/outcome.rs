@@ -10,18 +10,18 @@ use crate::check::typed::{Deal, Expr, Outcome, Rules, Target};
 use crate::diagnostic::{Code, Problem, Span, nearest};
 use crate::schema::Type;
 use crate::split::{self, Split};
-use crate::syntax::ast::{self, Spanned, Text};
+use crate::syntax::ast::{self, Operand, Text};
 
 impl Resolver<'_> {
     pub(super) fn outcome(&mut self, outcome: &ast::Outcome<'_>, name: &str) -> Option<Outcome> {
-        let by = outcome.by.as_deref();
-        let salt = by.and_then(|by| by.salt.as_ref()).map_or(name, |salt| &*salt.node);
+        let by = outcome.by;
+        let salt = by.and_then(|by| by.salt.as_ref()).map_or(name, |salt| salt.node);
         let mut targets = SmallVec::new();
         for target in outcome.targets() {
             targets.extend(self.cluster(&target.cluster));
         }
         let known = targets.len() == 1 + outcome.others.len();
-        let key = by.map(|by| self.key(&by.key, salt));
+        let key = by.map(|by| self.key(by.key, salt));
         let mut sound = true;
         if outcome.others.is_empty() {
             if let Some(weight) = &outcome.first.weight {
@@ -66,7 +66,7 @@ impl Resolver<'_> {
                     .label("one of several clusters has a weight, as in `gray 5, prod 95`"),
                 );
             }
-            if let Some(earlier) = named.insert(&target.cluster.node, target.cluster.span) {
+            if let Some(earlier) = named.insert(target.cluster.node, target.cluster.span) {
                 sound = false;
                 self.problems.push(
                     Problem::new(
@@ -84,7 +84,7 @@ impl Resolver<'_> {
         }
         let arms = outcome
             .targets()
-            .map(|target| (&*target.cluster.node, target.weight.as_ref().map_or(0, |w| w.node)));
+            .map(|target| (target.cluster.node, target.weight.as_ref().map_or(0, |w| w.node)));
         let split = match Split::new(arms) {
             Ok(split) => split,
             Err(error) => {
@@ -107,22 +107,22 @@ impl Resolver<'_> {
     }
 
     pub(super) fn cluster(&mut self, name: &Text<'_>) -> Option<Target> {
-        if let Some(index) = self.logical.get(&*name.node) {
+        if let Some(index) = self.logical.get(name.node) {
             return Some(Target::Logical(*index));
         }
-        if let Some(index) = self.names.cluster(&name.node) {
+        if let Some(index) = self.names.cluster(name.node) {
             return Some(Target::Cluster(index));
         }
-        if !self.broken.contains(&*name.node) {
+        if !self.broken.contains(name.node) {
             let declared = &self.names.schema.clusters;
             let known = self.logical.keys().copied().chain(declared.iter().map(|c| &**c));
             self.problems.push_with(Code::UnknownCluster, || {
                 let problem = Problem::new(
                     Code::UnknownCluster,
                     name.span,
-                    format!("unknown cluster `{}`", clip(&name.node)),
+                    format!("unknown cluster `{}`", clip(name.node)),
                 );
-                match nearest(&name.node, known) {
+                match nearest(name.node, known) {
                     Some(near) => problem.did_you_mean(Some(near)),
                     None if declared.is_empty() => problem
                         .label("the application declares no clusters")
@@ -192,10 +192,10 @@ impl Resolver<'_> {
     }
 
     /// A key's canonical text is hashed, so that types may mix.
-    pub(super) fn key(&mut self, key: &Spanned<ast::Value<'_>>, salt: &str) -> Option<Expr> {
-        let expr = match &key.node {
+    pub(super) fn key(&mut self, key: Operand<'_>, salt: &str) -> Option<Expr> {
+        let expr = match key.node {
             ast::Value::Coalesce(sides) => {
-                let sides: Vec<_> = sides.iter().map(|side| self.key_side(side, salt)).collect();
+                let sides: Vec<_> = sides.iter().map(|side| self.key_side(*side, salt)).collect();
                 Expr::Coalesce(sides.into_iter().collect::<Option<_>>()?)
             }
             _ => self.key_side(key, salt)?,
@@ -210,8 +210,8 @@ impl Resolver<'_> {
         Some(expr)
     }
 
-    pub(super) fn key_side(&mut self, side: &Spanned<ast::Value<'_>>, salt: &str) -> Option<Expr> {
-        let expr = match self.side(&side.node, side.span, salt)? {
+    pub(super) fn key_side(&mut self, side: Operand<'_>, salt: &str) -> Option<Expr> {
+        let expr = match self.side(side.node, side.span, salt)? {
             Side::Literal(literal, at) => {
                 let ty = coerce::natural(literal).unwrap_or(Type::Ip);
                 Expr::Literal(self.note(coerce::coerce(literal, at, ty))?)

@@ -7,7 +7,7 @@ use crate::check::typed::Expr;
 use crate::diagnostic::{Code, Problem, Span, nearest};
 use crate::schema::{BuiltIn, Field, Type};
 use crate::split;
-use crate::syntax::ast::{self, Function, Literal, Spanned, Text};
+use crate::syntax::ast::{self, Function, Literal, Operand, Spanned, Text};
 
 impl Resolver<'_> {
     pub(super) fn side<'v>(&mut self, value: &'v ast::Value<'v>, span: Span, salt: &str) -> Option<Side<'v>> {
@@ -18,8 +18,8 @@ impl Resolver<'_> {
     }
 
     /// An expression that may not be a literal.
-    pub(super) fn operand(&mut self, value: &Spanned<ast::Value<'_>>, salt: &str) -> Option<Expr> {
-        match self.side(&value.node, value.span, salt)? {
+    pub(super) fn operand(&mut self, value: Operand<'_>, salt: &str) -> Option<Expr> {
+        match self.side(value.node, value.span, salt)? {
             Side::Expr(expr) => Some(expr),
             Side::Literal(..) => {
                 self.problems.push(
@@ -42,7 +42,7 @@ impl Resolver<'_> {
             ast::Value::Call { function, arguments } => self.call(function, arguments, span, salt),
             ast::Value::Coalesce(sides) => self.coalesce(sides, salt),
             ast::Value::Modulo(of, divisor) => {
-                let expr = self.operand(of, salt)?;
+                let expr = self.operand(*of, salt)?;
                 if expr.ty() != Type::Int {
                     let shown = clip(of.span.of(self.text));
                     let problem = Problem::new(
@@ -63,9 +63,9 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn coalesce(&mut self, sides: &[Spanned<ast::Value<'_>>], salt: &str) -> Option<Expr> {
+    pub(super) fn coalesce(&mut self, sides: &[Operand<'_>], salt: &str) -> Option<Expr> {
         // The first side that is no literal says the type of those that are.
-        let resolved: Vec<_> = sides.iter().map(|side| self.side(&side.node, side.span, salt)).collect();
+        let resolved: Vec<_> = sides.iter().map(|side| self.side(side.node, side.span, salt)).collect();
         let sides_resolved = resolved.into_iter().collect::<Option<Vec<_>>>()?;
         let ty = sides_resolved.iter().find_map(|side| match side {
             Side::Expr(expr) => Some(expr.ty()),
@@ -103,7 +103,7 @@ impl Resolver<'_> {
         exprs.into_iter().collect::<Option<_>>().map(Expr::Coalesce)
     }
 
-    pub(super) fn field(&mut self, name: &Spanned<&str>, argument: Option<&Text<'_>>) -> Option<Field> {
+    pub(super) fn field(&mut self, name: &Text<'_>, argument: Option<&Text<'_>>) -> Option<Field> {
         let built_in = BuiltIn::named(name.node);
         let custom = self.names.field(name.node);
         let keyed = match (built_in, custom) {
@@ -140,7 +140,7 @@ impl Resolver<'_> {
             }
             _ => {}
         }
-        let argument_text = argument.map_or("", |argument| &*argument.node);
+        let argument_text = argument.map_or("", |argument| argument.node);
         match (built_in, custom) {
             (Some(built_in), _) => {
                 let field = built_in.with(argument_text);
@@ -159,13 +159,12 @@ impl Resolver<'_> {
                 }
                 field
             }
-            (None, custom) => custom.map(|custom| {
-                Field::Custom(custom.clone(), argument.map(|argument| (*argument.node).into()))
-            }),
+            (None, custom) => custom
+                .map(|custom| Field::Custom(custom.clone(), argument.map(|argument| argument.node.into()))),
         }
     }
 
-    pub(super) fn unknown_field(&mut self, name: &Spanned<&str>, argument: Option<&Text<'_>>) {
+    pub(super) fn unknown_field(&mut self, name: &Text<'_>, argument: Option<&Text<'_>>) {
         let fields = BuiltIn::ALL.iter().map(|field| field.name);
         let custom = self.names.schema.fields.iter().map(|field| field.registered().name.as_str());
         let functions = Function::ALL.iter().map(|(name, _)| *name);
@@ -202,7 +201,7 @@ impl Resolver<'_> {
     pub(super) fn call(
         &mut self,
         function: &Spanned<Function>,
-        arguments: &[Spanned<ast::Value<'_>>],
+        arguments: &[Operand<'_>],
         span: Span,
         salt: &str,
     ) -> Option<Expr> {
@@ -223,8 +222,8 @@ impl Resolver<'_> {
         };
         let expr = match function.node {
             // Whether a literal exists is not worth asking; the other functions of literals are merely odd.
-            Function::Exists => self.operand(argument, salt)?,
-            _ => self.expr(&argument.node, argument.span, salt)?,
+            Function::Exists => self.operand(*argument, salt)?,
+            _ => self.expr(argument.node, argument.span, salt)?,
         };
         if function.node == Function::Exists {
             return Some(Expr::Exists(Box::new(expr)));
@@ -255,15 +254,10 @@ impl Resolver<'_> {
         })
     }
 
-    pub(super) fn percent(
-        &mut self,
-        arguments: &[Spanned<ast::Value<'_>>],
-        span: Span,
-        salt: &str,
-    ) -> Option<Expr> {
+    pub(super) fn percent(&mut self, arguments: &[Operand<'_>], span: Span, salt: &str) -> Option<Expr> {
         let (key, salt) = match arguments {
-            [key] => (key, salt),
-            [key, Spanned { node: ast::Value::Literal(Literal::String(salt)), .. }] => (key, &**salt),
+            [key] => (*key, salt),
+            [key, Spanned { node: ast::Value::Literal(Literal::String(salt)), .. }] => (*key, *salt),
             [_, other] => {
                 self.problems.push(
                     Problem::new(Code::BadArgument, other.span, "the salt is not a string literal")
