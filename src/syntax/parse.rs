@@ -464,6 +464,7 @@ struct Builder<'t, 'p> {
 }
 
 /// An operand or a whole expression before it is known whether it is a condition.
+#[derive(Clone, Copy)]
 enum Node<'t> {
     Condition(Condition<'t>),
     Value(Value<'t>),
