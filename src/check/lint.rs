@@ -28,39 +28,46 @@ type Range = (Value<'static>, Value<'static>);
 const PARTS: usize = 64;
 
 /// What is found out of each route while it is at hand, for the lints of the rules as a whole.
-#[derive(Default)]
 pub(super) struct Routes {
     looks: Vec<Look>,
     hasher: foldhash::fast::RandomState,
 }
 
 struct Look {
+    name: Span,
+    condition: Span,
     truth: Option<bool>,
+    /// Of the condition.
     hash: u64,
 }
 
 // === impl Routes ===
 
 impl Routes {
-    /// Looks at the next route.
-    pub(super) fn look(&mut self, condition: &Condition) {
-        self.looks.push(Look { truth: truth(condition), hash: self.hasher.hash_one(condition) });
+    pub(super) fn new(about: usize) -> Self {
+        Routes { looks: Vec::with_capacity(about), hasher: Default::default() }
+    }
+
+    /// Looks at the next route, in whose condition impossible literals were found, or not.
+    pub(super) fn look(&mut self, name: Span, at: Span, condition: &Condition, impossible: bool) {
+        let (truth, hash) = (truth(condition, impossible), self.hasher.hash_one(condition));
+        self.looks.push(Look { name, condition: at, truth, hash });
     }
 
     /// Lints the routes that were looked at.
     pub(super) fn tell(self, routes: &[Route], problems: &mut Problems) {
-        for (route, look) in routes.iter().zip(&self.looks) {
+        for look in &self.looks {
             if look.truth == Some(false) {
-                never_matches(route.condition_span, problems);
+                never_matches(look.condition, problems);
             }
         }
         unreached(routes, &self.looks, problems);
     }
 }
 
-/// Lints one condition.
-pub(super) fn condition(condition: &Condition, span: Span, problems: &mut Problems) {
-    if truth(condition) == Some(false) {
+/// Lints one condition, in which impossible literals were found, or not.
+pub(super) fn condition(condition: &Condition, span: Span, impossible: bool, problems: &mut Problems) {
+    if truth(condition, impossible) == Some(false) {
         never_matches(span, problems);
     }
 }
@@ -347,26 +354,27 @@ fn lower_escape(text: &[u8]) -> bool {
 
 // === truth ===
 
-/// Whether a condition is the same for every request; `None` when that is not certain.
-pub(super) fn truth(condition: &Condition) -> Option<bool> {
+/// Whether a condition is the same for every request; `None` when that is not certain. Without `impossible` it has
+/// no literal of which [`impossible`] or [`impossible_part`] says anything, and they are not asked again.
+fn truth(condition: &Condition, impossible: bool) -> Option<bool> {
     match condition {
         Condition::Constant(constant) => Some(*constant),
-        Condition::Not(inner) => truth(inner).map(|truth| !truth),
-        Condition::Test(test) => (never_satisfied(test)).then_some(test.negated),
-        Condition::All(parts) => match row(parts, false) {
+        Condition::Not(inner) => truth(inner, impossible).map(|truth| !truth),
+        Condition::Test(test) => (never_satisfied(test, impossible)).then_some(test.negated),
+        Condition::All(parts) => match row(parts, false, impossible) {
             Some(false) => Some(false),
             _ if contradict(parts) => Some(false),
             truth => truth,
         },
-        Condition::Any(parts) => row(parts, true),
+        Condition::Any(parts) => row(parts, true, impossible),
     }
 }
 
 /// Whether a row of conditions is the same for every request, when one that is `decides` decides.
-fn row(parts: &[Condition], decides: bool) -> Option<bool> {
+fn row(parts: &[Condition], decides: bool, impossible: bool) -> Option<bool> {
     let mut all = Some(!decides);
     for part in parts {
-        match truth(part) {
+        match truth(part, impossible) {
             Some(truth) if truth == decides => return Some(decides),
             Some(_) => {}
             None => all = None,
@@ -376,7 +384,7 @@ fn row(parts: &[Condition], decides: bool) -> Option<bool> {
 }
 
 /// Whether no value can satisfy the predicate.
-fn never_satisfied(test: &Test) -> bool {
+fn never_satisfied(test: &Test, impossible: bool) -> bool {
     match &test.predicate {
         Predicate::In(Set::Members(_, members)) => {
             // Of an empty list, all members are impossible.
@@ -387,7 +395,7 @@ fn never_satisfied(test: &Test) -> bool {
         | Predicate::IsTrue
         | Predicate::CompareTo(..)
         | Predicate::Matches(_) => false,
-        Predicate::Compare(Order::Equal, value) => never_equal(&test.expr, value),
+        Predicate::Compare(Order::Equal, value) => impossible && never_equal(&test.expr, value),
         Predicate::Compare(order, value) => {
             let (least, most) = bounds(&test.expr);
             let Some(value) = number(value) else { return false };
@@ -404,7 +412,9 @@ fn never_satisfied(test: &Test) -> bool {
         | Predicate::Contains(text)
         | Predicate::PathUnder(text)
         | Predicate::HostUnder(text)) => {
-            impossible_part(&test.expr, part).is_some() && !possible_on_purpose(&test.expr, text)
+            impossible
+                && impossible_part(&test.expr, part).is_some()
+                && !possible_on_purpose(&test.expr, text)
         }
     }
 }
@@ -510,9 +520,9 @@ fn unreached(routes: &[Route], looks: &[Look], problems: &mut Problems) {
     // Few conditions stand twice, and only those are kept.
     let repeated = repeated(looks.iter().map(|look| look.hash).collect());
     #[expect(clippy::mutable_key_type, reason = "what is mutable in a regular expression is its cache")]
-    let mut equal: HashMap<&Condition, &Route> = HashMap::new();
-    let mut earlier: Vec<&Route> = Vec::new();
-    let mut always: Option<&Route> = None;
+    let mut equal: HashMap<&Condition, (&Route, &Look)> = HashMap::new();
+    let mut earlier: Vec<(&Route, &Look)> = Vec::new();
+    let mut always: Option<(&Route, &Look)> = None;
     let mut budget = PAIRS;
     for (route, look) in routes.iter().zip(looks) {
         // Only a live route without a key takes every request that its condition matches.
@@ -522,38 +532,38 @@ fn unreached(routes: &[Route], looks: &[Look], problems: &mut Problems) {
             if repeated.contains(&look.hash) {
                 match equal.entry(&route.condition) {
                     Entry::Occupied(first) => return Some(*first.get()),
-                    Entry::Vacant(entry) if takes_all => drop(entry.insert(route)),
+                    Entry::Vacant(entry) if takes_all => _ = entry.insert((route, look)),
                     Entry::Vacant(_) => {}
                 }
             }
             // Once the budget is spent, none is looked at.
             let first = if budget > 0 { earlier.as_slice() } else { &[] };
-            first.iter().copied().find(|first| {
+            first.iter().copied().find(|(first, _)| {
                 // They are not equal, or the first of those that are would have been found.
                 spend(&mut budget, 1) && implies_other(&route.condition, &first.condition, 4, &mut budget)
             })
         });
         // One that is never true has been told so already; a paused one is not reached anyway.
-        if let Some(first) = covering
+        if let Some((first, at)) = covering
             && route.state != State::Paused
             && look.truth != Some(false)
         {
             problems.push(
                 Problem::new(
                     Code::NeverReached,
-                    route.name_span,
+                    look.name,
                     format!("the route `{}` is never reached", route.name),
                 )
                 .label(format!("`{}` takes every request that it could", first.name))
-                .related(first.name_span, "that route stands")
+                .related(at.name, "that route stands")
                 .help("put the narrower route first"),
             );
         }
-        if takes_all {
-            earlier.push(route);
-            if look.truth == Some(true) {
-                always.get_or_insert(route);
-            }
+        if takes_all && budget > 0 {
+            earlier.push((route, look));
+        }
+        if takes_all && look.truth == Some(true) {
+            always.get_or_insert((route, look));
         }
     }
 }
@@ -576,13 +586,14 @@ pub(super) fn repeated(mut hashes: Vec<u64>) -> HashSet<u64> {
 }
 
 /// Whether `wide` is surely true wherever `narrow` is. `depth` bounds the work on nested rows.
+#[inline]
 fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
     // Rows in rows multiply: each step is paid for, and not only each pair of routes.
     if !spend(budget, 1) {
         return false;
     }
     match (narrow, wide) {
-        // The usual case, in which their expressions are compared once and not twice.
+        // The usual case: of one thing at most is asked whether it is equal.
         (Condition::Test(narrow), Condition::Test(wide)) => {
             same(&narrow.expr, &wide.expr)
                 && ((narrow.negated == wide.negated
@@ -590,7 +601,10 @@ fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usiz
                     && narrow.predicate == wide.predicate)
                     || (depth > 0 && test_implies(narrow, wide, budget)))
         }
-        _ => equal(narrow, wide, budget) || implies_other(narrow, wide, depth, budget),
+        _ => {
+            (discriminant(narrow) == discriminant(wide) && equal(narrow, wide, budget))
+                || implies_other(narrow, wide, depth, budget)
+        }
     }
 }
 

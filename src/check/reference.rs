@@ -205,7 +205,7 @@ fn satisfies(value: &Value<'_>, predicate: &Predicate) -> bool {
 /// The values that an expression has in a request, in order.
 pub(crate) fn values<'r>(expr: &Expr, input: &Input<'r>) -> Vec<Value<'r>> {
     match expr {
-        Expr::Literal(value) => vec![value.clone()],
+        Expr::Literal(value) => vec![(**value).clone()],
         Expr::Field(field) => {
             let mut arena = Arena::new();
             field.read(input, &mut arena);

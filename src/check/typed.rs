@@ -38,8 +38,6 @@ pub(crate) struct Route {
     pub(crate) state: State,
     pub(crate) condition: Condition,
     pub(crate) outcome: Outcome,
-    pub(crate) name_span: Span,
-    pub(crate) condition_span: Span,
 }
 
 /// One target, or several with a split; never none.
@@ -127,7 +125,8 @@ struct Hashed {
 /// A value to be had from a request: a set of zero or more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Expr {
-    Literal(Value<'static>),
+    /// Few are: it is a comparison's other side.
+    Literal(Box<Value<'static>>),
     Field(Field),
     Lower(Box<Expr>),
     Len(Box<Expr>),

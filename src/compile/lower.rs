@@ -211,7 +211,7 @@ impl<'t> Lowering<'t> {
             return *slot;
         }
         let slot = match expr {
-            Expr::Literal(value) => Slot::Literal(value.clone()),
+            Expr::Literal(value) => Slot::Literal((**value).clone()),
             Expr::Field(field) => Slot::Field(field.clone()),
             Expr::Lower(of) => Slot::Lower(self.slot(of)),
             Expr::Len(of) => Slot::Len(self.slot(of)),

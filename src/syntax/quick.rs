@@ -304,7 +304,7 @@ impl<'t> Quick<'t> {
         if !more {
             return Some(first);
         }
-        let (mut parts, mut span, mut next) = (Vec::new_in(self.arena), first.span, first);
+        let (mut parts, mut span, mut next) = (Vec::with_capacity_in(2, self.arena), first.span, first);
         loop {
             span = span.to(next.span);
             let next_part = next.condition()?;
@@ -420,7 +420,7 @@ impl<'t> Quick<'t> {
         if !more {
             return Some(first);
         }
-        let (mut sides, mut span, mut next) = (Vec::new_in(self.arena), first.span, first);
+        let (mut sides, mut span, mut next) = (Vec::with_capacity_in(2, self.arena), first.span, first);
         loop {
             span = span.to(next.span);
             let side = next.value()?;

@@ -1,6 +1,6 @@
 //! Conditions and comparisons.
 
-use super::words::{clip, conversion, never};
+use super::words::{clip, conversion};
 use super::{Resolver, Side};
 use crate::check::coerce::{self, with_article};
 use crate::check::lint;
@@ -40,7 +40,9 @@ impl Resolver<'_> {
     fn row(&mut self, parts: &[Spanned<ast::Condition<'_>>], salt: &str) -> Option<Vec<Condition>> {
         let mut row = Vec::with_capacity(parts.len());
         for part in parts {
-            row.extend(self.condition(part, salt));
+            if let Some(part) = self.condition(part, salt) {
+                row.push(part);
+            }
         }
         (row.len() == parts.len()).then_some(row)
     }
@@ -293,8 +295,8 @@ impl Resolver<'_> {
                 }
             },
         };
-        if let Some((reason, instead)) = lint::impossible_part(&expr, &predicate) {
-            self.problems.push(never(right.span, &reason, instead));
+        if let Some(why) = lint::impossible_part(&expr, &predicate) {
+            self.never(right.span, why);
         }
         Some((expr, predicate))
     }

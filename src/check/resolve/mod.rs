@@ -46,7 +46,8 @@ fn one_by_one(text: &str, names: &Names<'_>, limits: &Limits) -> Option<(Option<
     let declared = syntax::declarations(text, &arena, limits)?;
     let mut resolver = Resolver::new(text, names, limits, &mut problems);
     let mut draft = resolver.begin(declared.iter().map(|statement| &statement.node));
-    let (hasher, mut names) = (RandomState::default(), Vec::new());
+    let mut names = Vec::with_capacity(syntax::about_how_many(text));
+    let hasher = RandomState::default();
     syntax::each(text, limits, declared, |statement| {
         if let Statement::Rule(rule) = &statement.node {
             names.push(hasher.hash_one(rule.name.node));
@@ -98,7 +99,7 @@ pub(crate) fn resolve_condition(
     let mut resolver = Resolver::new(text, names, limits, problems);
     let resolved = resolver.condition(condition, salt)?;
     if !resolver.problems.has_errors() {
-        lint::condition(&resolved, condition.span, resolver.problems);
+        lint::condition(&resolved, condition.span, resolver.impossible > 0, resolver.problems);
     }
     Some(resolved)
 }
@@ -116,6 +117,8 @@ struct Resolver<'a> {
     patterns: HashMap<String, Option<Pattern>>,
     /// What compiling the patterns took, sound or not.
     pattern_bytes: usize,
+    /// How many literals can never be equal.
+    impossible: usize,
 }
 
 /// A rule set on its way.
@@ -151,6 +154,7 @@ impl<'a> Resolver<'a> {
             broken: HashSet::default(),
             patterns: HashMap::new(),
             pattern_bytes: 0,
+            impossible: 0,
         }
     }
 
@@ -171,7 +175,7 @@ impl<'a> Resolver<'a> {
             }
         }
         rules.inner_first = self.inner_first(&clusters, &rules);
-        Draft { rules, lints: lint::Routes::default(), default: None }
+        Draft { rules, lints: lint::Routes::new(about), default: None }
     }
 
     /// Resolves a statement that decides; what is declared is known.
@@ -179,17 +183,17 @@ impl<'a> Resolver<'a> {
         match &statement.node {
             Statement::List(_) | Statement::Cluster(_) => {}
             Statement::Rule(rule) => {
+                let impossible = self.impossible;
                 let condition = self.condition(&rule.condition, rule.name.node);
                 let outcome = self.outcome(&rule.outcome, rule.name.node);
-                let Some((condition, outcome)) = condition.zip(outcome) else { return };
-                draft.lints.look(&condition);
+                let (Some(condition), Some(outcome)) = (condition, outcome) else { return };
+                let impossible = self.impossible > impossible;
+                draft.lints.look(rule.name.span, rule.condition.span, &condition, impossible);
                 draft.rules.routes.push(Route {
                     name: rule.name.node.into(),
                     state: rule.state,
                     condition,
                     outcome,
-                    name_span: rule.name.span,
-                    condition_span: rule.condition.span,
                 });
             }
             Statement::Default(outcome) => {
@@ -297,9 +301,14 @@ impl<'a> Resolver<'a> {
     }
 
     fn impossible(&mut self, expr: &Expr, value: &Value<'_>, span: Span) {
-        if let Some((reason, instead)) = lint::impossible(expr, value) {
-            self.problems.push(never(span, &reason, instead));
+        if let Some(why) = lint::impossible(expr, value) {
+            self.never(span, why);
         }
+    }
+
+    fn never(&mut self, span: Span, (reason, instead): (String, Option<String>)) {
+        self.impossible += 1;
+        self.problems.push(never(span, &reason, instead));
     }
 
     fn note<T>(&mut self, result: Result<T, Problem>) -> Option<T> {

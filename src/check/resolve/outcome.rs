@@ -18,7 +18,9 @@ impl Resolver<'_> {
         let salt = by.and_then(|by| by.salt.as_ref()).map_or(name, |salt| salt.node);
         let mut targets = SmallVec::new();
         for target in outcome.targets() {
-            targets.extend(self.cluster(&target.cluster));
+            if let Some(target) = self.cluster(&target.cluster) {
+                targets.push(target);
+            }
         }
         let known = targets.len() == 1 + outcome.others.len();
         let key = by.map(|by| self.key(by.key, salt));
@@ -214,7 +216,7 @@ impl Resolver<'_> {
         let expr = match self.side(side.node, side.span, salt)? {
             Side::Literal(literal, at) => {
                 let ty = coerce::natural(literal).unwrap_or(Type::Ip);
-                Expr::Literal(self.note(coerce::coerce(literal, at, ty))?)
+                Expr::Literal(Box::new(self.note(coerce::coerce(literal, at, ty))?))
             }
             Side::Expr(expr) => expr,
         };

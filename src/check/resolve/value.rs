@@ -36,7 +36,7 @@ impl Resolver<'_> {
             ast::Value::Literal(literal) => {
                 let ty = coerce::natural(literal).unwrap_or(Type::Ip);
                 let result = coerce::coerce(literal, span, ty);
-                self.note(result).map(Expr::Literal)
+                self.note(result).map(|value| Expr::Literal(Box::new(value)))
             }
             ast::Value::Field { name, argument } => self.field(name, argument.as_ref()).map(Expr::Field),
             ast::Value::Call { function, arguments } => self.call(function, arguments, span, salt),
@@ -84,7 +84,7 @@ impl Resolver<'_> {
             match side {
                 Side::Literal(literal, at) => {
                     let result = coerce::coerce(literal, at, ty);
-                    exprs.push(self.note(result).map(Expr::Literal));
+                    exprs.push(self.note(result).map(|value| Expr::Literal(Box::new(value))));
                 }
                 Side::Expr(expr) if expr.ty() == ty => exprs.push(Some(expr)),
                 Side::Expr(expr) => {
