@@ -88,9 +88,12 @@ pub mod fuzzing {
         crate::eval::fuzzing::program(data);
     }
 
-    /// Any text, read twice: see `syntax/fuzzing.rs`.
+    /// Any text, read and resolved twice: see `syntax/fuzzing.rs` and `check/fuzzing.rs`.
     pub fn quick(data: &[u8]) {
-        crate::syntax::fuzzing::quick(data);
+        if let Some(text) = crate::syntax::fuzzing::text(data) {
+            crate::syntax::fuzzing::quick(&text);
+            crate::check::fuzzing::one_by_one(&text);
+        }
     }
 }
 

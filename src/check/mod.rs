@@ -8,6 +8,8 @@
 //! ```
 
 mod coerce;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod lint;
 pub(crate) mod reference;
 mod resolve;

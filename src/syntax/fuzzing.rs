@@ -3,13 +3,14 @@
 //! A target of the fuzzer, and a test over the texts that the repository holds: nothing of it is in a build of the
 //! crate.
 
-#![allow(clippy::expect_used, reason = "a test")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use arbitrary::{Result, Unstructured};
 
-use super::ast::Arena;
+use super::ast::{Arena, File};
 use super::{parse, quick};
 use crate::diagnostic::Problems;
 use crate::limits::Limits;
@@ -23,24 +24,33 @@ pub(crate) struct Reading {
     quickly: usize,
 }
 
-/// Holds the two readers against each other over a text, or over one that is made of the bytes behind a first zero.
-pub(crate) fn quick(data: &[u8]) -> Option<Reading> {
-    let made;
-    let text = match data {
+/// The text of an input; the bytes behind a first zero choose what one is made of.
+pub(crate) fn text(data: &[u8]) -> Option<Cow<'_, str>> {
+    match data {
         [0, choices @ ..] => {
             let mut maker = Maker { choices: Unstructured::new(choices), text: String::new() };
             maker.statements().expect("choices do not run out: they become the first");
-            made = maker.text;
-            &made
+            Some(maker.text.into())
         }
-        _ => match std::str::from_utf8(data) {
-            Ok(text) => text,
-            Err(_) => return None,
-        },
-    };
+        _ => std::str::from_utf8(data).ok().map(Cow::Borrowed),
+    }
+}
+
+/// Holds the two readers against each other.
+pub(crate) fn quick(text: &str) -> Reading {
     let tight = Limits { text_bytes: 300, depth: 4, statements: 5, list_members: 3, ..Limits::default() };
     agree(text, &tight);
-    Some(agree(text, &Limits::default()))
+    agree(text, &Limits::default())
+}
+
+/// Parses a text by nothing but the grammar.
+pub(crate) fn parse_slowly<'t>(
+    text: &'t str,
+    arena: &'t Arena,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> File<'t> {
+    parse::file(text, arena, limits, problems, |_, _, _, _| None)
 }
 
 fn agree(text: &str, limits: &Limits) -> Reading {
@@ -51,7 +61,7 @@ fn agree(text: &str, limits: &Limits) -> Reading {
     let quickly = parse::file(text, arena, limits, said_quickly, |text, at, arena, limits| {
         quick::statement(text, at, arena, limits).inspect(|_| read += 1)
     });
-    let slowly = parse::file(text, arena, limits, said, |_, _, _, _| None);
+    let slowly = parse_slowly(text, arena, limits, said);
     same(text, &quickly, &slowly);
     same(text, said_quickly, said);
     piece(text, arena, limits, &quick::condition(text, arena, limits), parse::slow_condition);
@@ -374,51 +384,57 @@ impl Maker<'_> {
     }
 }
 
+// === texts for tests ===
+
+/// The rule texts and conditions of the cases and targets.
+#[cfg(test)]
+pub(crate) fn texts() -> Vec<String> {
+    let mut texts = files("fuzz/src", ".rules");
+    let cases = [files("tests/corpus", ".jsonl"), files("tests/conformance", ".jsonl")].concat();
+    for line in cases.iter().flat_map(|file| file.lines()).filter(|line| !line.is_empty()) {
+        let case: serde_json::Value = serde_json::from_str(line).unwrap();
+        texts.extend(case["rules"].as_str().map(str::to_owned));
+        let condition = case["condition"].as_str();
+        texts.extend(condition.map(str::to_owned));
+        texts.extend(condition.map(|c| format!("route r: {c} => gray\ndefault => prod")));
+    }
+    for target in ["quick", "parse", "roundtrip"] {
+        texts.extend(files(&format!("fuzz/regressions/{target}"), ""));
+    }
+    texts
+}
+
+#[cfg(test)]
+fn files(folder: &str, extension: &str) -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.is_file() && path.to_string_lossy().ends_with(extension));
+    files.map(|path| std::fs::read_to_string(path).unwrap()).collect()
+}
+
+/// Texts that are made of any bytes.
+#[cfg(test)]
+pub(crate) fn made(count: usize) -> impl Iterator<Item = String> {
+    let mut state = 1_u64;
+    (0..count).map(move |round| {
+        let mut bytes = vec![0];
+        bytes.extend((0..round % 400).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        }));
+        text(&bytes).unwrap().into_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
-
-    fn folder(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-    }
-
-    fn files(name: &str, extension: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
-        let files = entries.filter(|path| path.is_file() && path.to_string_lossy().ends_with(extension));
-        files.map(|path| std::fs::read_to_string(path).unwrap()).collect()
-    }
-
-    /// The rule texts of the cases of a folder.
-    fn cases(name: &str) -> Vec<String> {
-        let mut texts = Vec::new();
-        for line in files(name, ".jsonl").iter().flat_map(|file| file.lines()).filter(|line| !line.is_empty())
-        {
-            let case: serde_json::Value = serde_json::from_str(line).unwrap();
-            texts.extend(case["rules"].as_str().map(str::to_owned));
-            texts
-                .extend(case["condition"].as_str().map(|c| format!("route r: {c} => gray\ndefault => prod")));
-            texts.extend(case["condition"].as_str().map(str::to_owned));
-        }
-        texts
-    }
-
-    #[test]
-    fn what_was_found_once() {
-        for target in ["quick", "parse", "roundtrip"] {
-            for text in files(&format!("fuzz/regressions/{target}"), "") {
-                super::quick(text.as_bytes());
-            }
-        }
-    }
+    use super::{made, quick, texts};
 
     #[test]
     fn what_people_write_is_read_quickly() {
-        let mut texts = cases("tests/corpus");
-        texts.extend(cases("tests/conformance"));
-        texts.extend(files("fuzz/src", ".rules"));
         let mut statements = 0;
-        for text in &texts {
-            let reading = super::quick(text.as_bytes()).unwrap();
+        for text in texts() {
+            let reading = quick(&text);
             // Two statements on one line are left to the grammar.
             if reading.sound && !text.contains(" default =>") {
                 assert_eq!(reading.quickly, reading.statements, "{text}");
@@ -430,21 +446,12 @@ mod tests {
 
     #[test]
     fn many_texts_from_any_bytes() {
-        let mut state = 1_u64;
-        let (mut statements, mut read) = (0, 0);
-        for round in 0..3_000 {
-            let mut bytes: Vec<u8> = (0..round % 400)
-                .map(|_| {
-                    state =
-                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    (state >> 56) as u8
-                })
-                .collect();
-            bytes.insert(0, 0);
-            let reading = super::quick(&bytes).unwrap();
+        let (mut statements, mut quickly) = (0, 0);
+        for text in made(3_000) {
+            let reading = quick(&text);
             statements += reading.statements;
-            read += reading.quickly;
+            quickly += reading.quickly;
         }
-        assert!(read > 500 && read <= statements, "{read} of {statements}");
+        assert!(quickly > 500 && quickly <= statements, "{quickly} of {statements}");
     }
 }
