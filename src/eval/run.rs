@@ -128,16 +128,19 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     fn act(&mut self, rule: u32, count: &mut impl FnMut(u32)) -> Option<Outcome> {
         let rule = self.rule(rule)?;
         let outcome = &self.program.outcomes()[rule.outcome as usize];
-        let Some(chosen) = self.deal(outcome) else {
-            // No key: the route does not match.
-            count(outcome.keyless());
-            return None;
+        let (target, chosen) = match &outcome.choice {
+            Choice::One(only) => (*only, 0),
+            Choice::Deal(deal) => {
+                let Some(chosen) = self.deal(outcome) else {
+                    // No key: the route does not match.
+                    count(outcome.keyless());
+                    return None;
+                };
+                (deal.targets[chosen], chosen)
+            }
         };
         count(outcome.cell + chosen as u32);
-        rule.acts.then(|| Outcome {
-            route: Some(rule.route),
-            cluster: self.settle(outcome.targets()[chosen], count),
-        })
+        rule.acts.then(|| Outcome { route: Some(rule.route), cluster: self.settle(target, count) })
     }
 
     fn default(&mut self, count: &mut impl FnMut(u32)) -> Outcome {
@@ -189,6 +192,11 @@ impl<'p, 'r> Run<'p, 'r, '_> {
                 Target::Cluster(cluster) => return cluster,
                 Target::Outcome(index) => {
                     let outcome = &self.program.outcomes()[index as usize];
+                    if let Choice::One(only) = outcome.choice {
+                        count(outcome.cell);
+                        target = only;
+                        continue;
+                    }
                     let chosen = self.deal(outcome).unwrap_or_else(|| {
                         count(outcome.keyless());
                         outcome.deal().map_or(0, |deal| deal.split.pick(self.chance(deal.seed)))
