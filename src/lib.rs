@@ -99,7 +99,8 @@ pub mod fuzzing {
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use engine::{
-    BuildError, Condition, Decision, Engine, EngineBuilder, Moment, RuleSet, Rules, Statements, format,
+    BuildError, Condition, Decision, Engine, EngineBuilder, Moment, Reach, Reached, RuleSet, Rules,
+    Statements, format,
 };
 pub use explain::Explanation;
 pub use limits::Limits;

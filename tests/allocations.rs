@@ -161,6 +161,13 @@ fn the_memory_of_a_decision_does_not_grow_with_the_rules() {
     let bytes = peak(&rule, &request);
     assert!(bytes < 4 << 20, "{bytes}");
 
+    // So are pre-releases.
+    let request_of_version = Request::get("/").header("x", format!("1.0.0-{}", "a".repeat(16_001)));
+    let request_of_version = request_of_version.body(()).unwrap();
+    let rule = |i| format!("route r{i}: version(header(x) ?? \"{i}\") < \"2\" && {} => gray", last(i));
+    let versions = peak(&rule, &request_of_version);
+    assert!(versions < 4 << 20, "{versions}");
+
     // The keys of splits are made in the same way.
     let rule = |i| {
         let key = format!("lower(header(x) ?? \"{i}\")");
@@ -169,6 +176,22 @@ fn the_memory_of_a_decision_does_not_grow_with_the_rules() {
     };
     let keys = peak(&rule, &request);
     assert!(keys < 4 << 20, "{keys}");
+}
+
+/// Nor with the sides of one `??`, which are made one after another until one is not empty.
+#[test]
+fn the_memory_of_a_decision_does_not_grow_with_the_sides_of_a_question() {
+    let request = Request::get("/").header("x", "A".repeat(16_001)).body(()).unwrap();
+    let sides: Vec<_> = (0..2000).map(|i| format!("int(lower(header(x) ?? \"{i}\"))")).collect();
+    // 16 KB of text a side: 32 MB.
+    for condition in
+        [format!("{} ?? 7 == 7", sides.join(" ?? ")), format!("7 == {} ?? 7", sides.join(" ?? "))]
+    {
+        let condition = Condition::new(&condition).unwrap();
+        let mut matches = false;
+        let info = measure(|| matches = condition.matches(&request));
+        assert!(matches && info.bytes_max < 4 << 20, "{}", info.bytes_max);
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("pest_derive", &["syntax/parse.rs"]),
     ("arc_swap", &["engine/cell.rs"]),
     ("regex_automata", &["schema/pattern.rs"]),
-    ("regex_syntax", &[]),
+    ("regex_syntax", &["schema/pattern.rs"]),
     ("tokio", &[]),
 ];
 

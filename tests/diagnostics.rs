@@ -2207,6 +2207,31 @@ fn long_literals_are_searched_until_it_takes_too_long() {
 }
 
 #[test]
+fn long_literals_are_matched_until_it_takes_too_long() {
+    // Each byte of the literal keeps one more state alive.
+    let wide = r#"header(x) matches "(?s-u:a.{9000}b)""#;
+    for (length, told) in [(1000, true), (65_000, false)] {
+        let long = "a".repeat(length);
+        let last = "route a: is_staff => gray\nroute b: is_staff && port == 1000 => gray";
+        let text = format!(
+            "route w: {wide} => gray\nroute n: header(x) == \"{long}\" => gray\n{last}\ndefault => prod"
+        );
+        assert_eq!(!rules(&text).is_empty(), told, "{length}");
+    }
+}
+
+#[test]
+fn conditions_that_differ_at_their_end_are_compared_until_it_takes_too_long() {
+    for (nots, told) in [(2, true), (30, false)] {
+        let not = "!".repeat(nots);
+        let parts = row(400, |i| format!("route r{i}: exists(path) && {not}(port == {i}) => gray"), "\n");
+        let last = "route a: is_staff => gray\nroute b: is_staff && port == 1000 => gray";
+        let text = format!("{parts}\n{last}\ndefault => prod");
+        assert_eq!(!rules(&text).is_empty(), told, "{nots}");
+    }
+}
+
+#[test]
 fn a_list_is_checked_by_its_use_and_without_one() {
     assert_snapshot!(said_of_rules([
         "list l = [true] default => prod",

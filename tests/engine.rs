@@ -37,35 +37,34 @@ fn with_uid(path: &str, uid: &str) -> Request<()> {
 fn a_program_can_be_read() {
     assert_snapshot!(shop().rules().disassemble(), @r#"
     s0 = cookie(uid)
-    s1 = percent(s0, seed 6dce25b5bee3bcbf)
-    s2 = path
-    s3 = header(v)
-    s4 = version(s3)
-    s5 = ip
-    s6 = header(x-canary)
-    t0 = s1 < 100
-    t1 = s2 under "/checkout"
-    t2 = s4 >= 2.3.0
-    t3 = s5 in List(1 × ip)
-    t4 = s0 in List(2 × string)
-    t5 = s6 == "always"
+    s1 = header(x-canary)
+    s2 = header(v)
+    s3 = version(s2)
+    s4 = ip
+    s5 = path
+    s6 = percent(s0, seed 6dce25b5bee3bcbf)
+    t0 = s1 == "always"
+    t1 = s3 >= 2.3.0
+    t2 = s4 in List(1 × ip)
+    t3 = s0 in List(2 × string)
+    t4 = s5 under "/checkout"
+    t5 = s6 < 100
     o0 = cluster 1 50, cluster 2 50 by s0, seed 26e1b349344e0842
     o1 = cluster 0
     o2 = cluster 0
     o3 = cluster 0 5, o0 95 by s0, seed c9597d5de43833cc
     o4 = cluster 0 50, o0 50 by chance
     o5 = o0
-       0  test t5  yes 1  no 2
-       1  hit route 0 o1  else 2
-       2  test t4  yes 5  no 3
-       3  test t3  yes 6  no 4
-       4  test t2  yes 5  no 6
-       5  hit route 1 o2  else 6
-       6  test t1  yes 7  no 8
-       7  hit route 2 o3  else 8
-       8  test t0  yes 9  no 10
-       9  count route 4 o4  else 10
-      10  end
+    rule 0: route 0 o1
+       0  t0  yes true  no false
+    rule 1: route 1 o2
+       1  t3  yes true  no 2
+       2  t2  yes false  no 3
+       3  t1  yes true  no false
+    rule 2: route 2 o3
+       4  t4  yes true  no false
+    rule 3: route 4 o4  (counts only)
+       5  t5  yes true  no false
     "#);
 }
 
@@ -84,10 +83,9 @@ fn a_condition_s_program_can_be_read() {
     t0 = s2 < 3
     t1 = s6 contains "b"
     o0 = cluster 0
-       0  test t1  yes 3  no 1
-       1  test t0  yes 2  no 3
-       2  hit route 0 o0  else 3
-       3  end
+    rule 0: route 0 o0
+       0  t1  yes false  no 1
+       1  t0  yes true  no false
     "#);
 }
 
@@ -105,15 +103,14 @@ fn what_is_dear_and_asked_twice_is_remembered() {
     t2 = s2 == "b"
     t3 = s3 contains "d"
     o0 = cluster 0
-       0  test t1  yes 1  no 3
-       1  test t2  yes 2  no 3
-       2  test t0  yes 7  no 3
-       3  test t3  yes 7  no 4
-       4  test t2  yes 8  no 5
-       5  test t1  yes 8  no 6
-       6  test t0  yes 8  no 7
-       7  hit route 0 o0  else 8
-       8  end
+    rule 0: route 0 o0
+       0  t1  yes 1  no 3
+       1  t2  yes 2  no 3
+       2  t0  yes true  no 3
+       3  t3  yes true  no 4
+       4  t2  yes false  no 5
+       5  t1  yes false  no 6
+       6  t0  yes false  no true
     "#);
 }
 

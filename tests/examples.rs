@@ -71,7 +71,7 @@ fn explain_shows_values_program_and_all_mistakes() {
             "route next: no (shadow: counted, does not act)",
             "header(x-canary) == \"always\"  -- absent",
             "split of checkout: prod 95 of 100, by key \"1001\" (bucket 41.1361)",
-            "s0 = cookie(uid)",
+            "s0 = header(x-canary)",
             "checkout.rules:1:",
             "checkout.rules:2:",
             "checkout.rules:3:",

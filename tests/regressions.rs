@@ -35,6 +35,11 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
+fn index() {
+    replay("index", targets::index);
+}
+
+#[test]
 fn parse() {
     replay("parse", targets::parse);
 }

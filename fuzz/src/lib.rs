@@ -1,6 +1,7 @@
 //! What each target does with its bytes. The targets in `fuzz_targets/` feed it from libFuzzer; `tests/regressions.rs`
 //! feeds it, on the stable toolchain, what was found once.
 
+mod index;
 mod parse;
 mod replace;
 mod request;
@@ -11,6 +12,7 @@ mod wire;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
+pub use index::index;
 pub use parse::parse;
 pub use replace::replace;
 pub use request::request;

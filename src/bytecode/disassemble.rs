@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display};
 
-use super::program::{Check, Op, Outcome, Program, Slot, SlotId, Target, Test};
+use super::index::Index;
+use super::program::{Check, Outcome, Program, Slot, SlotId, Step, Target, Test};
 
 impl Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,17 +16,47 @@ impl Display for Program {
         for (at, outcome) in self.outcomes.iter().enumerate() {
             writeln!(f, "o{at} = {outcome}")?;
         }
-        for (at, op) in self.ops.iter().enumerate() {
-            match *op {
-                Op::Test { test, yes, no } => writeln!(f, "{at:>4}  test t{test}  yes {yes}  no {no}")?,
-                Op::Hit { hit, next } => match self.hits.get(hit as usize) {
-                    Some(hit) => {
-                        let acts = if hit.acts { "hit" } else { "count" };
-                        writeln!(f, "{at:>4}  {acts} route {} o{}  else {next}", hit.route, hit.outcome)?;
-                    }
-                    None => writeln!(f, "{at:>4}  hit ?  else {next}")?,
-                },
-                Op::End => writeln!(f, "{at:>4}  end")?,
+        let ends = self.rules.iter().skip(1).map(|rule| rule.start as usize).chain([self.steps.len()]);
+        for (at, (rule, end)) in self.rules.iter().zip(ends).enumerate() {
+            let acts = if rule.acts { "" } else { "  (counts only)" };
+            writeln!(f, "rule {at}: route {} o{}{acts}", rule.route, rule.outcome)?;
+            for (at, step) in self.steps.iter().enumerate().take(end).skip(rule.start as usize) {
+                writeln!(f, "{at:>4}  t{}  yes {}  no {}", step.test, Place(step.yes), Place(step.no))?;
+            }
+        }
+        match &self.index {
+            Some(index) => index.fmt(f),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a step leads.
+struct Place(u32);
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Step::TRUE => f.write_str("true"),
+            Step::FALSE => f.write_str("false"),
+            at => write!(f, "{at}"),
+        }
+    }
+}
+
+impl Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, node) in self.nodes.iter().enumerate() {
+            writeln!(f, "node {at}: always rules {:?}", self.rules(node.rest))?;
+            for lookup in &node.lookups {
+                let what = lookup.table.name();
+                writeln!(
+                    f,
+                    "      {what} of {}: {} keys, from rule {}",
+                    lookup.slot,
+                    lookup.table.len(),
+                    lookup.first
+                )?;
             }
         }
         Ok(())
@@ -84,6 +115,7 @@ impl Display for Test {
             Check::PathUnder(root) => write!(f, "under {}", quoted(root))?,
             Check::HostUnder(domain) => write!(f, "under {}", quoted(domain))?,
             Check::Matches(pattern) => write!(f, "matches {:?}", pattern.text())?,
+            Check::Among(pattern, group) => write!(f, "matches {:?}, with group {group}", pattern.text())?,
         }
         match self.memo {
             Some(memo) => write!(f, "  (remembered as m{memo})"),
@@ -98,10 +130,10 @@ impl Display for Outcome {
             Target::Cluster(index) => format!("cluster {index}"),
             Target::Outcome(index) => format!("o{index}"),
         };
-        let Some(deal) = &self.deal else {
-            return f.write_str(&self.targets.first().map(name).unwrap_or_default());
+        let Some(deal) = self.deal() else {
+            return f.write_str(&self.targets().first().map(name).unwrap_or_default());
         };
-        for (i, (target, (_, weight))) in self.targets.iter().zip(deal.split.weights()).enumerate() {
+        for (i, (target, (_, weight))) in deal.targets.iter().zip(deal.split.weights()).enumerate() {
             let joint = if i > 0 { ", " } else { "" };
             write!(f, "{joint}{} {}", name(target), crate::schema::decimal4(weight))?;
         }

@@ -1,42 +1,40 @@
 //! The instruction set.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
 
 use memchr::memmem::Finder;
 
-use crate::schema::{Field, List, Order, Pattern, Time, Value, Version};
+use super::index::Index;
+use crate::schema::{Field, Kind, List, Order, Pattern, Patterns, Plain, Time, Value, Version};
 use crate::split::Split;
 
 /// A verified program; see [`Parts::verify`](super::Parts::verify) for what that means.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
-    pub(super) ops: Box<[Op]>,
+    pub(super) rules: Box<[Rule]>,
+    pub(super) steps: Box<[Step]>,
     pub(super) tests: Box<[Test]>,
     pub(super) slots: Box<[Slot]>,
-    pub(super) hits: Box<[Hit]>,
-    /// Of logical clusters first, then of hits, the default last; never empty. A condition that stands alone has the
-    /// one that its hit points at.
+    /// Of logical clusters first, then of rules, the default last; never empty. A condition that stands alone has
+    /// the one that its rule points at.
     pub(super) outcomes: Box<[Outcome]>,
+    pub(super) groups: Box<[Group]>,
+    pub(super) shelves: Shelves,
+    pub(super) index: Option<Index>,
     pub(super) memos: u32,
     pub(super) cells: u32,
     pub(super) needs_now: bool,
     pub(super) needs_chance: bool,
 }
 
-/// One step. Jumps go forward only.
+/// A condition and what it does if it is true, in text order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Op {
-    /// Asks a test and goes on at one of two ops.
-    Test { test: u32, yes: u32, no: u32 },
-    /// A condition is true. If its outcome cannot act, on at `next`.
-    Hit { hit: u32, next: u32 },
-    /// No condition was true that acts.
-    End,
-}
-
-/// What a true condition does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hit {
+pub(crate) struct Rule {
+    /// The first of its steps; they end where the next rule's begin. Without a step it is always true.
+    pub(crate) start: u32,
     /// The index of the route in the text.
     pub(crate) route: u32,
     pub(crate) outcome: u32,
@@ -44,14 +42,28 @@ pub(crate) struct Hit {
     pub(crate) acts: bool,
 }
 
-/// One target, or several with a deal.
+/// Asks a test and goes on at one of two steps, later ones of the same rule, or ends with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) test: u32,
+    pub(crate) yes: u32,
+    pub(crate) no: u32,
+}
+
+/// What a true condition does: one target, or several with a deal.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     pub(crate) owner: Owner,
-    pub(crate) targets: Box<[Target]>,
-    pub(crate) deal: Option<Deal>,
-    /// The first of this outcome's counters: one a target, and one more for requests without a key.
+    pub(crate) choice: Choice,
+    /// The first of this outcome's counters: one a target, and one more for requests without a key if there is
+    /// a deal.
     pub(crate) cell: u32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Choice {
+    One(Target),
+    Deal(Box<Deal>),
 }
 
 /// Whose outcome it is, as an index in text order.
@@ -72,6 +84,7 @@ pub(crate) enum Target {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Deal {
+    pub(crate) targets: Box<[Target]>,
     pub(crate) split: Split,
     pub(crate) seed: u64,
     /// `None`: by chance.
@@ -83,6 +96,8 @@ pub(crate) struct Deal {
 pub(crate) struct Test {
     pub(crate) slot: SlotId,
     pub(crate) check: Check,
+    /// The slot, if it is one that needs no place among the others; filled in by the verifier.
+    pub(crate) plain: Option<Plain>,
     /// Where its answer is remembered, if several ops ask it and asking is dear.
     pub(crate) memo: Option<u32>,
 }
@@ -95,7 +110,7 @@ pub(crate) enum Check {
     Text(Box<[u8]>),
     Int(Order, i64),
     Percent(Order, u32),
-    Time(Order, Time),
+    Time(Order, Box<Time>),
     Version(Order, Box<Version>),
     Ip(IpAddr),
     /// Some value of another slot.
@@ -107,6 +122,23 @@ pub(crate) enum Check {
     PathUnder(Box<[u8]>),
     HostUnder(Box<[u8]>),
     Matches(Pattern),
+    /// The same, answered together with others on the same slot.
+    Among(Pattern, u32),
+}
+
+/// The slots of fields that are read together, by name; one shelf for each kind of which there are many.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shelves([Option<Names>; Kind::ALL.len()]);
+
+type Names = HashMap<Box<[u8]>, SlotId, RandomState>;
+
+/// Expressions on one slot that are searched as one.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) slot: SlotId,
+    pub(crate) patterns: Patterns,
+    /// Where the answer of each is remembered.
+    pub(crate) memos: Vec<u32>,
 }
 
 /// The index of a slot.
@@ -132,8 +164,12 @@ pub(crate) enum Slot {
 // === impl Program ===
 
 impl Program {
-    pub(crate) fn ops(&self) -> &[Op] {
-        &self.ops
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
     pub(crate) fn tests(&self) -> &[Test] {
@@ -144,12 +180,21 @@ impl Program {
         &self.slots
     }
 
-    pub(crate) fn hits(&self) -> &[Hit] {
-        &self.hits
-    }
-
     pub(crate) fn outcomes(&self) -> &[Outcome] {
         &self.outcomes
+    }
+
+    pub(crate) fn shelves(&self) -> &Shelves {
+        &self.shelves
+    }
+
+    pub(crate) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Which rules can match; `None` where looking at all of them costs no more.
+    pub(crate) fn index(&self) -> Option<&Index> {
+        self.index.as_ref()
     }
 
     /// How many answers are remembered.
@@ -177,9 +222,83 @@ impl Program {
     pub(crate) fn bytes(&self) -> usize {
         let tests = self.tests.iter().map(|test| size_of::<Test>() + test.check.bytes()).sum::<usize>();
         let slots = self.slots.len() * (size_of::<Slot>() + 64);
-        let outcomes =
-            self.outcomes.iter().map(|o| size_of::<Outcome>() + o.targets.len() * 64).sum::<usize>();
-        self.ops.len() * size_of::<Op>() + tests + slots + outcomes + self.hits.len() * size_of::<Hit>()
+        let outcomes = self.outcomes.iter().map(Outcome::bytes).sum::<usize>();
+        let group = |group: &Group| size_of::<Group>() + group.patterns.bytes() + size_of_val(&*group.memos);
+        let groups = self.groups.iter().map(group).sum::<usize>();
+        let index = self.index.as_ref().map_or(0, Index::bytes);
+        size_of_val(&*self.rules) + size_of_val(&*self.steps) + tests + slots + outcomes + groups + index
+    }
+}
+
+// === impl Shelves ===
+
+impl Shelves {
+    /// Up to so many fields of a kind are read one by one, which takes no look-up of names that nobody asks for.
+    const FEW: usize = if cfg!(any(test, fuzzing)) { 1 } else { 6 };
+
+    pub(super) fn new(slots: &[Slot]) -> Self {
+        Shelves(Kind::ALL.map(|kind| {
+            let named = slots.iter().zip(0..).filter_map(|(slot, at)| match slot {
+                Slot::Field(field) => Some((Kind::of(field)?, SlotId(at))),
+                _ => None,
+            });
+            let names: Names = named
+                .filter(|((of, _), _)| *of == kind)
+                .map(|((_, name), slot)| (Box::from(name), slot))
+                .collect();
+            Some(names).filter(|names| names.len() > Self::FEW)
+        }))
+    }
+
+    /// The slot of a name, where fields of this kind are read together.
+    pub(crate) fn slot(&self, kind: Kind, name: &[u8]) -> Option<SlotId> {
+        self.0.get(kind as usize)?.as_ref()?.get(name).copied()
+    }
+
+    /// Whether fields of this kind are read together.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.0.get(kind as usize).is_some_and(Option::is_some)
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    /// Where a step leads when the condition is true.
+    pub(crate) const TRUE: u32 = u32::MAX;
+    /// Where a step leads when the condition is false.
+    pub(crate) const FALSE: u32 = u32::MAX - 1;
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    pub(crate) fn targets(&self) -> &[Target] {
+        match &self.choice {
+            Choice::One(target) => std::slice::from_ref(target),
+            Choice::Deal(deal) => &deal.targets,
+        }
+    }
+
+    pub(crate) fn deal(&self) -> Option<&Deal> {
+        match &self.choice {
+            Choice::One(_) => None,
+            Choice::Deal(deal) => Some(deal),
+        }
+    }
+
+    /// How many counters it has.
+    pub(crate) fn cells(&self) -> usize {
+        self.targets().len() + usize::from(self.deal().is_some())
+    }
+
+    /// The counter of requests that have no key to be dealt by.
+    pub(crate) fn keyless(&self) -> u32 {
+        self.cell + self.targets().len() as u32
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.deal().map_or(0, |deal| size_of::<Deal>() + 64 * deal.targets.len())
     }
 }
 
@@ -196,20 +315,31 @@ impl Check {
             | Check::HostUnder(text) => text.len() + 16,
             Check::Contains(finder) => size_of::<Finder<'static>>() + finder.needle().len() + 16,
             Check::Version(..) => size_of::<Version>() + 16,
-            Check::Matches(pattern) => pattern.bytes(),
+            Check::Matches(pattern) | Check::Among(pattern, _) => pattern.bytes(),
             _ => 0,
         }
     }
 
     /// Whether asking again costs more than remembering.
     pub(crate) fn is_dear(&self) -> bool {
-        matches!(self, Check::Matches(_) | Check::Contains(_) | Check::In(_) | Check::Against(..))
+        matches!(
+            self,
+            Check::Matches(_) | Check::Among(..) | Check::Contains(_) | Check::In(_) | Check::Against(..)
+        )
     }
 }
 
 // === impl Slot ===
 
 impl Slot {
+    /// The field, if it is a plain one.
+    pub(super) fn plain(&self) -> Option<Plain> {
+        match self {
+            Slot::Field(field) => Plain::of(field),
+            _ => None,
+        }
+    }
+
     /// The slots it is made of.
     pub(crate) fn needs(&self) -> &[SlotId] {
         match self {

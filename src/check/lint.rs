@@ -19,6 +19,9 @@ use crate::syntax::ast::Member;
 const PAIRS: usize = 1_000_000;
 /// How many bytes of a literal are searched at the price of one comparison.
 const SEARCHED: usize = 64;
+/// The same for a regular expression: bytes of the literal times bytes of the compiled expression, of which each state
+/// may be alive at each byte.
+const MATCHED: usize = 8_192;
 /// A member of a list: both ends included.
 type Range = (Value<'static>, Value<'static>);
 /// How many parts of one condition are compared with each other.
@@ -593,11 +596,13 @@ fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usiz
         // The usual case: of one thing at most is asked whether it is equal.
         (Condition::Test(narrow), Condition::Test(wide)) => {
             same(&narrow.expr, &wide.expr)
-                && ((narrow.negated == wide.negated && narrow.predicate == wide.predicate)
+                && ((narrow.negated == wide.negated
+                    && spend(budget, length(narrow).min(length(wide)) / SEARCHED)
+                    && narrow.predicate == wide.predicate)
                     || (depth > 0 && test_implies(narrow, wide, budget)))
         }
         _ => {
-            (discriminant(narrow) == discriminant(wide) && narrow == wide)
+            (discriminant(narrow) == discriminant(wide) && equal(narrow, wide, budget))
                 || implies_other(narrow, wide, depth, budget)
         }
     }
@@ -630,6 +635,25 @@ fn implies_other(narrow: &Condition, wide: &Condition, depth: usize, budget: &mu
     }
 }
 
+/// Whether two conditions are equal. Long ones may differ at their ends only, so that each step is paid for here too.
+fn equal(a: &Condition, b: &Condition, budget: &mut usize) -> bool {
+    match (a, b) {
+        (Condition::Not(a), Condition::Not(b)) => spend(budget, 1) && equal(a, b, budget),
+        (Condition::All(a), Condition::All(b)) | (Condition::Any(a), Condition::Any(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| spend(budget, 1) && equal(a, b, budget))
+        }
+        (Condition::Test(a), Condition::Test(b)) => {
+            spend(budget, length(a).min(length(b)) / SEARCHED) && a == b
+        }
+        _ => a == b,
+    }
+}
+
+/// How long a test is in the text, which is as long as it takes to compare.
+fn length(test: &Test) -> usize {
+    test.span.end - test.span.start
+}
+
 /// Whether the two are equal; most that are not are different fields.
 #[inline]
 fn same(a: &Expr, b: &Expr) -> bool {
@@ -653,12 +677,12 @@ fn test_implies(narrow: &Test, wide: &Test, budget: &mut usize) -> bool {
 fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -> bool {
     match (narrow, wide) {
         // Two that are not equal.
-        (Predicate::Compare(Order::Equal, value), Predicate::Compare(Order::Equal, _)) => {
-            affordable(value, budget);
+        (Predicate::Compare(Order::Equal, value), other @ Predicate::Compare(Order::Equal, _)) => {
+            affordable(value, other, budget);
             false
         }
         (Predicate::Compare(Order::Equal, value), wide) => {
-            affordable(value, budget) && satisfies(value, wide)
+            affordable(value, wide, budget) && satisfies(value, wide)
         }
         (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Members(_, wide))) => {
             spend(budget, narrow.len() + wide.len()) && members_within(narrow, wide)
@@ -671,7 +695,7 @@ fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -
             members.len() <= PARTS
                 && members
                     .iter()
-                    .all(|(from, to)| from == to && affordable(from, budget) && satisfies(from, wide))
+                    .all(|(from, to)| from == to && affordable(from, wide, budget) && satisfies(from, wide))
         }
         (Predicate::Compare(a, x), Predicate::Compare(b, y)) => {
             let Some((x, y)) = ordinal(x).zip(ordinal(y)) else {
@@ -706,9 +730,13 @@ fn spend(budget: &mut usize, work: usize) -> bool {
 }
 
 /// Pays for the search of a value, and says whether anything is left.
-fn affordable(value: &Value<'_>, budget: &mut usize) -> bool {
+fn affordable(value: &Value<'_>, predicate: &Predicate, budget: &mut usize) -> bool {
     let length = if let Value::String(text) = value { text.len() } else { 0 };
-    spend(budget, length / SEARCHED)
+    let work = match predicate {
+        Predicate::Matches(pattern) => length.saturating_mul(pattern.bytes()) / MATCHED,
+        _ => length / SEARCHED,
+    };
+    spend(budget, work)
 }
 
 /// Whether every member of one list is in the other.

@@ -190,7 +190,11 @@ fn satisfies(value: &Value<'_>, predicate: &Predicate) -> bool {
         Predicate::StartsWith(literal) => text(value).starts_with(literal),
         Predicate::EndsWith(literal) => text(value).ends_with(literal),
         Predicate::Contains(literal) => {
-            literal.is_empty() || text(value).windows(literal.len()).any(|window| window == &**literal)
+            let text = text(value);
+            if text.len().saturating_mul(literal.len()) > PAIRS {
+                return memchr::memmem::find(text, literal).is_some();
+            }
+            literal.is_empty() || text.windows(literal.len()).any(|window| window == &**literal)
         }
         Predicate::PathUnder(root) => path_under(text(value), root),
         Predicate::HostUnder(domain) => host_under(text(value), domain),

@@ -1,18 +1,23 @@
-//! Typed rules to ops.
+//! Typed rules to steps.
 //!
-//! Ops are made from the last to the first, so that the place a test jumps to is always known already; at the
-//! end the row is turned round.
+//! The steps of a rule are made from the last to the first, so that the place a test leads to is always known already;
+//! at the rule's end they are turned round.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
 use memchr::memmem::Finder;
 
 use super::fold::fold;
+use super::index;
+use super::needs::Needs;
 use crate::bytecode::{
-    Check, Deal, Hit, Invalid, Op, Outcome, Owner, Parts, Program, Slot, SlotId, Target, Test,
+    Check, Choice, Deal, Group, Invalid, Outcome, Owner, Parts, Program, Rule, Slot, SlotId, Step, Target,
+    Test,
 };
 use crate::check::typed::{self, Condition, Expr, Predicate, Rules, Set, State};
-use crate::schema::{List, Value};
+use crate::schema::{List, Pattern, Patterns, Value};
 
 /// Why sound rules do not become a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,104 +30,76 @@ pub(crate) enum CompileError {
 
 /// Compiles a rule set into at most `most` bytes.
 pub(crate) fn compile(rules: &Rules, most: usize) -> Result<Program, CompileError> {
+    let conditions: Vec<Cow<'_, Condition>> =
+        rules.routes.iter().map(|route| fold(&route.condition)).collect();
     let mut lowering = Lowering::default();
-    lowering.parts.clusters = index(rules.clusters.len());
+    lowering.parts.clusters = number(rules.clusters.len());
     let mut places = vec![0; rules.logical.len()];
     for (place, logical) in rules.inner_first.iter().enumerate() {
         if let Some(entry) = places.get_mut(*logical) {
-            *entry = index(place);
+            *entry = number(place);
         }
     }
     for &at in &rules.inner_first {
         if let Some(logical) = rules.logical.get(at) {
-            lowering.outcome(&logical.outcome, Owner::Logical(index(at)), &places);
+            lowering.outcome(&logical.outcome, Owner::Logical(number(at)), &places);
         }
     }
-    let mut next = lowering.push(Op::End);
-    // Slots, tests and counters are numbered in text order; only the ops are made backwards.
-    let hits: Vec<Option<u32>> = rules
-        .routes
-        .iter()
-        .zip(0..)
-        .map(|(route, at)| {
-            (route.state != State::Paused).then(|| {
-                let outcome = lowering.outcome(&route.outcome, Owner::Route(at), &places);
-                lowering.parts.hits.push(Hit { route: at, outcome, acts: route.state == State::Live });
-                index(lowering.parts.hits.len() - 1)
-            })
-        })
-        .collect();
-    lowering.outcome(&rules.default, Owner::Default, &places);
-    for (route, hit) in rules.routes.iter().zip(hits).rev() {
-        let Some(hit) = hit else { continue };
-        let condition = fold(&route.condition);
-        if condition == Condition::Constant(false) {
+    for ((route, condition), at) in rules.routes.iter().zip(&conditions).zip(0..) {
+        if route.state == State::Paused {
             continue;
         }
-        let yes = lowering.push(Op::Hit { hit, next });
-        next = lowering.condition(&condition, yes, next);
+        let outcome = lowering.outcome(&route.outcome, Owner::Route(at), &places);
+        lowering.rule(condition, at, outcome, route.state == State::Live);
     }
-    lowering.finish(next, most)
+    lowering.outcome(&rules.default, Owner::Default, &places);
+    lowering.finish(most)
 }
 
-/// Compiles a condition that stands alone: the program hits if it is true.
+/// Compiles a condition that stands alone: the program's only rule is true if it is.
 pub(crate) fn compile_condition(condition: &Condition, most: usize) -> Result<Program, CompileError> {
+    let condition = fold(condition);
     let mut lowering = Lowering::default();
     lowering.parts.clusters = 1;
-    lowering.parts.outcomes.push(Outcome {
-        targets: [Target::Cluster(0)].into(),
-        deal: None,
-        cell: 0,
-        owner: Owner::Default,
-    });
-    lowering.parts.cells = 2;
-    lowering.parts.hits.push(Hit { route: 0, outcome: 0, acts: true });
-    let end = lowering.push(Op::End);
-    let condition = fold(condition);
-    if condition == Condition::Constant(false) {
-        return lowering.finish(end, most);
-    }
-    let yes = lowering.push(Op::Hit { hit: 0, next: end });
-    let entry = lowering.condition(&condition, yes, end);
-    lowering.finish(entry, most)
+    lowering.add_outcome(Owner::Default, Choice::One(Target::Cluster(0)));
+    lowering.rule(&condition, 0, 0, true);
+    lowering.finish(most)
 }
 
 #[derive(Default)]
-struct Lowering {
+struct Lowering<'t> {
     parts: Parts,
-    slots: HashMap<Expr, SlotId>,
-    tests: HashMap<(SlotId, Predicate), u32>,
+    slots: HashMap<&'t Expr, SlotId, RandomState>,
+    tests: HashMap<(SlotId, &'t Predicate), u32, RandomState>,
     /// Compiled lists, one for each that is written or named.
-    lists: HashMap<Set, List>,
-    /// How many ops ask each test.
+    lists: HashMap<&'t Set, List, RandomState>,
+    /// How many steps ask each test.
     asked: Vec<u32>,
+    needs: Needs,
 }
 
 // === impl Lowering ===
 
-impl Lowering {
-    fn finish(mut self, entry: u32, most: usize) -> Result<Program, CompileError> {
-        let Parts { ops, tests, memos, .. } = &mut self.parts;
-        ops.reverse();
-        let last = index(ops.len().saturating_sub(1));
-        for op in ops.iter_mut() {
-            match op {
-                Op::Test { yes, no, .. } => (*yes, *no) = (last - *yes, last - *no),
-                Op::Hit { next, .. } => *next = last - *next,
-                Op::End => {}
-            }
-        }
-        // The entry is the op that was made last: what nothing leads to was never made.
-        debug_assert_eq!(last, entry);
+impl<'t> Lowering<'t> {
+    fn finish(mut self, most: usize) -> Result<Program, CompileError> {
+        let Parts { tests, memos, groups, .. } = &mut self.parts;
+        *groups = group(tests);
         for (test, asked) in tests.iter_mut().zip(&self.asked) {
-            if *asked > 1 && test.check.is_dear() {
+            let grouped = matches!(test.check, Check::Among(..));
+            if grouped || (*asked > 1 && test.check.is_dear()) {
                 test.memo = Some(*memos);
                 *memos += 1;
             }
+            if let (Check::Among(_, group), Some(memo)) = (&test.check, test.memo)
+                && let Some(group) = groups.get_mut(*group as usize)
+            {
+                group.memos.push(memo);
+            }
         }
-        if self.parts.ops.len() >= u32::MAX as usize {
+        if self.parts.steps.len() >= Step::FALSE as usize {
             return Err(CompileError::TooLarge { bytes: usize::MAX });
         }
+        self.parts.index = index::build(&self.parts, &self.needs);
         let lists: usize = self.lists.values().map(List::bytes).sum();
         let program = self.parts.verify().map_err(CompileError::Invalid)?;
         match program.bytes() + lists {
@@ -131,14 +108,27 @@ impl Lowering {
         }
     }
 
-    /// Adds an op; its place is counted from the end until the row is turned round.
-    fn push(&mut self, op: Op) -> u32 {
-        self.parts.ops.push(op);
-        index(self.parts.ops.len() - 1)
+    /// Adds a rule, if it can be true at all.
+    fn rule(&mut self, condition: &'t Condition, route: u32, outcome: u32, acts: bool) {
+        if *condition == Condition::Constant(false) {
+            return;
+        }
+        let start = self.parts.steps.len();
+        self.condition(condition, Step::TRUE, Step::FALSE, start);
+        let steps = self.parts.steps.get_mut(start..).unwrap_or_default();
+        steps.reverse();
+        // Places were counted from the rule's end until now.
+        let (start, last) = (number(start), number(steps.len()).saturating_sub(1));
+        let turned = |place: u32| if place >= Step::FALSE { place } else { start + last - place };
+        for step in steps.iter_mut() {
+            (step.yes, step.no) = (turned(step.yes), turned(step.no));
+        }
+        self.needs.rule(condition, steps.iter().map(|step| step.test), &self.parts.tests);
+        self.parts.rules.push(Rule { start, route, outcome, acts });
     }
 
-    /// Adds the ops of a condition that go on at `yes` or `no`, and returns where they start.
-    fn condition(&mut self, condition: &Condition, yes: u32, no: u32) -> u32 {
+    /// Adds the steps of a condition that go on at `yes` or `no`, and returns where they start.
+    fn condition(&mut self, condition: &'t Condition, yes: u32, no: u32, start: usize) -> u32 {
         match condition {
             Condition::Constant(constant) => {
                 if *constant {
@@ -147,27 +137,32 @@ impl Lowering {
                     no
                 }
             }
-            Condition::Not(inner) => self.condition(inner, no, yes),
-            Condition::All(parts) => parts.iter().rev().fold(yes, |yes, part| self.condition(part, yes, no)),
-            Condition::Any(parts) => parts.iter().rev().fold(no, |no, part| self.condition(part, yes, no)),
+            Condition::Not(inner) => self.condition(inner, no, yes, start),
+            Condition::All(parts) => {
+                parts.iter().rev().fold(yes, |yes, part| self.condition(part, yes, no, start))
+            }
+            Condition::Any(parts) => {
+                parts.iter().rev().fold(no, |no, part| self.condition(part, yes, no, start))
+            }
             Condition::Test(test) => {
                 let slot = self.slot(&test.expr);
                 let id = self.test(slot, &test.predicate);
                 let (yes, no) = if test.negated { (no, yes) } else { (yes, no) };
-                self.push(Op::Test { test: id, yes, no })
+                self.parts.steps.push(Step { test: id, yes, no });
+                number(self.parts.steps.len() - 1 - start)
             }
         }
     }
 
-    fn test(&mut self, slot: SlotId, predicate: &Predicate) -> u32 {
-        let id = match self.tests.get(&(slot, predicate.clone())) {
+    fn test(&mut self, slot: SlotId, predicate: &'t Predicate) -> u32 {
+        let id = match self.tests.get(&(slot, predicate)) {
             Some(id) => *id,
             None => {
                 let check = self.check(predicate);
-                self.parts.tests.push(Test { slot, check, memo: None });
+                self.parts.tests.push(Test { slot, check, plain: None, memo: None });
                 self.asked.push(0);
-                let id = index(self.parts.tests.len() - 1);
-                self.tests.insert((slot, predicate.clone()), id);
+                let id = number(self.parts.tests.len() - 1);
+                self.tests.insert((slot, predicate), id);
                 id
             }
         };
@@ -175,7 +170,7 @@ impl Lowering {
         id
     }
 
-    fn check(&mut self, predicate: &Predicate) -> Check {
+    fn check(&mut self, predicate: &'t Predicate) -> Check {
         match predicate {
             Predicate::IsTrue => Check::IsTrue,
             Predicate::Compare(order, value) => match value {
@@ -184,7 +179,7 @@ impl Lowering {
                 Value::Bool(b) => Check::Bool(*b),
                 Value::Ip(ip) => Check::Ip(*ip),
                 Value::Version(version) => Check::Version(*order, Box::new(version.clone())),
-                Value::Time(time) => Check::Time(*order, *time),
+                Value::Time(time) => Check::Time(*order, Box::new(*time)),
                 Value::Percent(p) => Check::Percent(*order, *p),
             },
             Predicate::CompareTo(order, other) => Check::Against(*order, self.slot(other)),
@@ -198,7 +193,7 @@ impl Lowering {
         }
     }
 
-    fn list(&mut self, set: &Set) -> List {
+    fn list(&mut self, set: &'t Set) -> List {
         let (ty, members) = match set {
             Set::Supplied(list) => return list.clone(),
             Set::Members(ty, members) => (*ty, members),
@@ -207,11 +202,11 @@ impl Lowering {
             return list.clone();
         }
         let list = List::of_ranges(ty, members.iter().cloned());
-        self.lists.insert(set.clone(), list.clone());
+        self.lists.insert(set, list.clone());
         list
     }
 
-    fn slot(&mut self, expr: &Expr) -> SlotId {
+    fn slot(&mut self, expr: &'t Expr) -> SlotId {
         if let Some(slot) = self.slots.get(expr) {
             return *slot;
         }
@@ -228,37 +223,70 @@ impl Lowering {
             Expr::Modulo(of, divisor) => Slot::Modulo(self.slot(of), *divisor),
         };
         self.parts.slots.push(slot);
-        let id = SlotId(index(self.parts.slots.len() - 1));
-        self.slots.insert(expr.clone(), id);
+        let id = SlotId(number(self.parts.slots.len() - 1));
+        self.slots.insert(expr, id);
         id
     }
 
     /// Adds an outcome; `places` says where the logical clusters' outcomes stand.
-    fn outcome(&mut self, outcome: &typed::Outcome, owner: Owner, places: &[u32]) -> u32 {
-        let targets: Box<[Target]> = outcome
-            .targets
-            .iter()
-            .map(|target| match *target {
-                typed::Target::Cluster(cluster) => Target::Cluster(cluster),
-                typed::Target::Logical(logical) => {
-                    Target::Outcome(places.get(logical as usize).copied().unwrap_or(u32::MAX))
-                }
-            })
-            .collect();
-        let deal = outcome.deal.as_ref().map(|deal| Deal {
-            split: deal.split.clone(),
-            seed: deal.seed,
-            key: deal.key.as_ref().map(|key| self.slot(key)),
+    fn outcome(&mut self, outcome: &'t typed::Outcome, owner: Owner, places: &[u32]) -> u32 {
+        let mut targets = outcome.targets.iter().map(|target| match *target {
+            typed::Target::Cluster(cluster) => Target::Cluster(cluster),
+            typed::Target::Logical(logical) => {
+                Target::Outcome(places.get(logical as usize).copied().unwrap_or(u32::MAX))
+            }
         });
-        let cell = self.parts.cells;
-        self.parts.cells = cell.saturating_add(index(targets.len() + 1));
-        self.parts.outcomes.push(Outcome { owner, targets, deal, cell });
-        index(self.parts.outcomes.len() - 1)
+        let choice = match &outcome.deal {
+            // There is one; should there be none, the verifier says so.
+            None => Choice::One(targets.next().unwrap_or(Target::Cluster(u32::MAX))),
+            Some(deal) => Choice::Deal(Box::new(Deal {
+                targets: targets.collect(),
+                split: deal.split.clone(),
+                seed: deal.seed,
+                key: deal.key.as_ref().map(|key| self.slot(key)),
+            })),
+        };
+        self.add_outcome(owner, choice)
     }
+
+    fn add_outcome(&mut self, owner: Owner, choice: Choice) -> u32 {
+        let outcome = Outcome { owner, choice, cell: self.parts.cells };
+        self.parts.cells = self.parts.cells.saturating_add(number(outcome.cells()));
+        self.parts.outcomes.push(outcome);
+        number(self.parts.outcomes.len() - 1)
+    }
+}
+
+/// Makes one search of all expressions on a slot, where that is sound.
+fn group(tests: &mut [Test]) -> Vec<Group> {
+    let mut slots: BTreeMap<SlotId, Vec<&mut Test>> = BTreeMap::new();
+    for test in tests {
+        if matches!(&test.check, Check::Matches(pattern) if Patterns::takes(pattern)) {
+            slots.entry(test.slot).or_default().push(test);
+        }
+    }
+    let mut groups = Vec::new();
+    for (slot, mut tests) in slots {
+        for tests in tests.chunks_mut(Patterns::MOST) {
+            let patterns: Vec<Pattern> = tests
+                .iter()
+                .filter_map(|test| match &test.check {
+                    Check::Matches(pattern) => Some(pattern.clone()),
+                    _ => None,
+                })
+                .collect();
+            let Some(together) = Patterns::new(&patterns) else { continue };
+            for (test, pattern) in tests.iter_mut().zip(patterns) {
+                test.check = Check::Among(pattern, number(groups.len()));
+            }
+            groups.push(Group { slot, patterns: together, memos: Vec::new() });
+        }
+    }
+    groups
 }
 
 /// A place as the program keeps it. More than 2³² of anything is refused by the verifier, as what saturates
 /// here points at nothing.
-fn index(at: usize) -> u32 {
+fn number(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

@@ -1,5 +1,6 @@
 //! The one pointer that is swapped. The only file that knows arc-swap.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -15,9 +16,11 @@ impl<T> Cell<T> {
         Cell(ArcSwap::new(value))
     }
 
-    /// The current value. What is returned stays whole, whatever is stored meanwhile.
-    pub(super) fn load(&self) -> Arc<T> {
-        self.0.load_full()
+    /// The current value. What is returned stays whole, whatever is stored meanwhile; it is to be let go soon, as
+    /// a thread has only some to hold at a time without a reference count.
+    #[inline]
+    pub(super) fn load(&self) -> impl Deref<Target = Arc<T>> {
+        self.0.load()
     }
 
     pub(super) fn store(&self, value: Arc<T>) {

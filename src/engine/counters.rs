@@ -1,13 +1,10 @@
 //! How often each statement decided, and for whom.
 //!
-//! A thread counts in a shard of its own: on the path of a request there is one addition to memory that no
-//! other core writes. Reading adds the shards up.
+//! A thread counts at a seat of its own: on the path of a request there is one addition to memory that no other core
+//! writes. Reading adds the seats up.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::bytecode::{Owner, Program, Target};
 use crate::check::typed::{Rules, State};
@@ -48,18 +45,6 @@ pub struct Counters {
     pub decisions: u64,
 }
 
-/// The counters of one rule set.
-#[derive(Debug)]
-pub(super) struct Tally {
-    shards: Box<[OnceLock<Shard>]>,
-    cells: usize,
-}
-
-#[derive(Debug)]
-struct Shard {
-    cells: Box<[AtomicU64]>,
-}
-
 /// What identifies a count across revisions.
 pub(super) type Key = (StatementKind, String, State, Option<String>);
 
@@ -91,138 +76,50 @@ impl fmt::Display for Counters {
     }
 }
 
-// === impl Tally ===
-
-impl Tally {
-    pub(super) fn new(cells: usize) -> Self {
-        let cores = std::thread::available_parallelism().map_or(8, usize::from);
-        let shards = (cores * 4).next_power_of_two().max(16);
-        Tally { shards: (0..shards).map(|_| OnceLock::new()).collect(), cells }
-    }
-
-    /// Adds one to each counter that `f` names.
-    pub(super) fn count<R>(&self, f: impl FnOnce(&mut dyn FnMut(u32)) -> R) -> R {
-        let shard = self.shards.get(thread_number() & (self.shards.len() - 1));
-        let shard = shard.map(|shard| shard.get_or_init(|| Shard::new(self.cells)));
-        f(&mut |cell| {
-            if let Some(cell) = shard.and_then(|shard| shard.cells.get(cell as usize)) {
-                // Nothing is ordered by a count.
-                cell.fetch_add(1, Ordering::Relaxed);
+/// The counts of a rule set by name, and how many decisions they make; `sum` adds up one counter.
+pub(super) fn read(rules: &Rules, program: &Program, sum: impl Fn(u32) -> u64) -> (BTreeMap<Key, u64>, u64) {
+    let mut counts = BTreeMap::new();
+    let mut decisions = 0;
+    for outcome in program.outcomes() {
+        let (kind, name, state) = match outcome.owner {
+            Owner::Default => (StatementKind::Default, "default", State::Live),
+            Owner::Logical(at) => {
+                (StatementKind::Cluster, rules.logical.get(at as usize).map_or("", |l| &l.name), State::Live)
             }
-        })
-    }
-
-    /// The sum of a counter over all threads.
-    fn sum(&self, cell: usize) -> u64 {
-        let of =
-            |shard: &OnceLock<Shard>| shard.get()?.cells.get(cell).map(|cell| cell.load(Ordering::Relaxed));
-        self.shards.iter().filter_map(of).sum()
-    }
-
-    /// The counts by name, and how many decisions they make.
-    pub(super) fn read(&self, rules: &Rules, program: &Program) -> (BTreeMap<Key, u64>, u64) {
-        let mut counts = BTreeMap::new();
-        let mut decisions = 0;
-        for outcome in program.outcomes() {
-            let (kind, name, state) = match outcome.owner {
-                Owner::Default => (StatementKind::Default, "default", State::Live),
-                Owner::Logical(at) => (
-                    StatementKind::Cluster,
-                    rules.logical.get(at as usize).map_or("", |l| &l.name),
-                    State::Live,
-                ),
-                Owner::Route(at) => {
-                    let route = rules.routes.get(at as usize);
-                    let state = route.map_or(State::Live, |route| route.state);
-                    (StatementKind::Route, route.map_or("", |route| &route.name), state)
+            Owner::Route(at) => {
+                let route = rules.routes.get(at as usize);
+                let state = route.map_or(State::Live, |route| route.state);
+                (StatementKind::Route, route.map_or("", |route| &route.name), state)
+            }
+        };
+        for (i, target) in outcome.targets().iter().enumerate() {
+            let count = sum(outcome.cell + i as u32);
+            if kind != StatementKind::Cluster && state == State::Live {
+                decisions += count;
+            }
+            let target = match *target {
+                Target::Cluster(at) => rules.clusters.get(at as usize).map(ToString::to_string),
+                Target::Outcome(at) => {
+                    match program.outcomes().get(at as usize).map(|outcome| outcome.owner) {
+                        Some(Owner::Logical(at)) => {
+                            rules.logical.get(at as usize).map(|l| l.name.to_string())
+                        }
+                        _ => None,
+                    }
                 }
             };
-            for (i, target) in outcome.targets.iter().enumerate() {
-                let count = self.sum(outcome.cell as usize + i);
-                if kind != StatementKind::Cluster && state == State::Live {
-                    decisions += count;
-                }
-                let target = match *target {
-                    Target::Cluster(at) => rules.clusters.get(at as usize).map(ToString::to_string),
-                    Target::Outcome(at) => {
-                        match program.outcomes().get(at as usize).map(|outcome| outcome.owner) {
-                            Some(Owner::Logical(at)) => {
-                                rules.logical.get(at as usize).map(|l| l.name.to_string())
-                            }
-                            _ => None,
-                        }
-                    }
-                };
-                counts.insert((kind, name.to_owned(), state, target), count);
-            }
-            if outcome.deal.as_ref().is_some_and(|deal| deal.key.is_some()) {
-                let count = self.sum(outcome.cell as usize + outcome.targets.len());
-                counts.insert((kind, name.to_owned(), state, None), count);
-            }
+            counts.insert((kind, name.to_owned(), state, target), count);
         }
-        for route in rules.routes.iter().filter(|route| route.state == State::Paused) {
-            for target in &route.outcome.targets {
-                let name = rules.target_name(*target).to_owned();
-                counts.insert((StatementKind::Route, route.name.to_string(), State::Paused, Some(name)), 0);
-            }
+        if outcome.deal().is_some_and(|deal| deal.key.is_some()) {
+            let count = sum(outcome.keyless());
+            counts.insert((kind, name.to_owned(), state, None), count);
         }
-        (counts, decisions)
     }
-}
-
-// === impl Shard ===
-
-impl Shard {
-    fn new(cells: usize) -> Self {
-        // A cache line, or two that are fetched together, of its own at the end: the allocator may put another
-        // shard right behind.
-        const LINE: usize = 16;
-        Shard { cells: (0..cells + LINE).map(|_| AtomicU64::new(0)).collect() }
-    }
-}
-
-// === threads ===
-
-/// A small number that no other living thread has: the numbers of threads that ended are given out again.
-fn thread_number() -> usize {
-    thread_local! {
-        static NUMBER: Number = Number::take();
-        // A plain copy: reading it needs no destructor to be checked.
-        static QUICK: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    let quick = QUICK.try_with(Cell::get).unwrap_or(0);
-    if quick != usize::MAX {
-        return quick;
-    }
-    let number = NUMBER.try_with(|number| number.0).unwrap_or(0);
-    let _ = QUICK.try_with(|quick| quick.set(number));
-    number
-}
-
-struct Number(usize);
-
-static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: Vec::new(), next: 0 });
-
-struct Numbers {
-    free: Vec<usize>,
-    next: usize,
-}
-
-// === impl Number ===
-
-impl Number {
-    fn take() -> Self {
-        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = numbers.free.pop() {
-            return Number(number);
+    for route in rules.routes.iter().filter(|route| route.state == State::Paused) {
+        for target in &route.outcome.targets {
+            let name = rules.target_name(*target).to_owned();
+            counts.insert((StatementKind::Route, route.name.to_string(), State::Paused, Some(name)), 0);
         }
-        numbers.next += 1;
-        Number(numbers.next - 1)
     }
-}
-
-impl Drop for Number {
-    fn drop(&mut self) {
-        NUMBERS.lock().unwrap_or_else(PoisonError::into_inner).free.push(self.0);
-    }
+    (counts, decisions)
 }

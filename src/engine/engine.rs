@@ -4,6 +4,7 @@ use std::cell::Cell as LocalCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -12,6 +13,7 @@ use super::counters::{Count, Counters, Key};
 use super::pipeline;
 use super::rules::Rules;
 use super::ruleset::{Decision, RuleSet, StatementKind};
+use super::seats::{Running, Seat};
 use super::settings::{Chance, Clock, EngineBuilder};
 use crate::diagnostic::Diagnostics;
 use crate::explain::Explanation;
@@ -53,7 +55,9 @@ pub struct Engine {
 }
 
 struct Shared {
-    current: Cell<RuleSet>,
+    current: Cell<Running>,
+    /// The id of what is current, so that a thread that has its seat there need not ask for more.
+    latest: AtomicU64,
     schema: Arc<Schema>,
     limits: Limits,
     strict: bool,
@@ -69,7 +73,7 @@ const FORGET: usize = 4096;
 #[derive(Default)]
 struct Past {
     /// Those that may still count, because a decision is under way.
-    retired: Vec<Arc<RuleSet>>,
+    retired: Vec<Arc<Running>>,
     counts: BTreeMap<Key, u64>,
     decisions: u64,
 }
@@ -98,22 +102,43 @@ impl Engine {
         let EngineBuilder { schema, limits, strict, clock, chance } = builder;
         let schema = Arc::new(schema);
         let compiled = pipeline::run(rules, &schema, &limits, strict)?;
-        let first = Arc::new(RuleSet::new(compiled, schema.clone(), 1));
+        let first = Running::new(Arc::new(RuleSet::new(compiled, schema.clone(), 1)));
         let past = Mutex::new(Past::default());
-        let shared = Shared { current: Cell::new(first), schema, limits, strict, clock, chance, past };
+        let latest = AtomicU64::new(first.id);
+        let shared = Shared {
+            current: Cell::new(Arc::new(first)),
+            latest,
+            schema,
+            limits,
+            strict,
+            clock,
+            chance,
+            past,
+        };
         Ok(Engine { shared: Arc::new(shared) })
     }
 
     /// Decides where a request goes, and counts it. The cost does not depend on how often rules are replaced.
     pub fn decide<'r>(&self, request: impl Into<RequestHead<'r>>) -> Decision {
-        let rules = self.rules();
-        let moment = self.moment(&rules);
-        Decision::of(rules, request.into(), moment)
+        let seat = self.shared.seat();
+        let moment = self.moment(&seat.rules);
+        Decision::of(seat, request.into(), moment)
     }
 
     /// As [`Engine::decide`], with the time and the chance from outside.
     pub fn decide_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Decision {
-        Decision::of(self.rules(), request.into(), moment)
+        Decision::of(self.shared.seat(), request.into(), moment)
+    }
+
+    /// What is decided by the index, by asking all rules in their order, and by the reference: the route's and the
+    /// cluster's place. For tests that hold them against each other; counts nothing.
+    #[doc(hidden)]
+    pub fn decide_three_ways_at<'r>(
+        &self,
+        request: impl Into<RequestHead<'r>>,
+        moment: Moment,
+    ) -> [(Option<u32>, u32); 3] {
+        self.shared.current.load().rules.decide_three_ways(request.into(), moment)
     }
 
     /// Says why a request would go where it goes, now. Walks the rules as they are written, at leisure; counts
@@ -132,7 +157,9 @@ impl Engine {
     /// Replaces the rules: validates, compiles, then swaps one pointer. A decision under way ends with the
     /// rules it began with. Returns the new rule set, whose lints may be worth a look.
     ///
-    /// Compiling takes some microseconds a statement: a text of thousands belongs on a thread that may block.
+    /// Compiling takes some microseconds a statement: a text of thousands belongs on a thread that may block. The old
+    /// rules' memory is given back when no decision is held any more that they made, and each thread that decided by
+    /// them has decided again or ended.
     ///
     /// # Errors
     ///
@@ -141,14 +168,16 @@ impl Engine {
         let compiled = self.compile(&rules.into())?;
         let shared = &*self.shared;
         let mut past = shared.past();
-        let last = self.rules();
-        let next = Arc::new(RuleSet::new(compiled, shared.schema.clone(), last.revision() + 1));
-        shared.current.store(next.clone());
+        let last = shared.current.load().clone();
+        let next = Arc::new(RuleSet::new(compiled, shared.schema.clone(), last.rules.revision() + 1));
+        let running = Arc::new(Running::new(next.clone()));
+        shared.current.store(running.clone());
+        shared.latest.store(running.id, Ordering::Release);
         past.retired.push(last);
         past.settle();
         // Names that are gone are forgotten now and then, so that a stream of new ones cannot fill the memory.
         if past.counts.len() > 2 * next.compiled.program.cells() + FORGET {
-            past.forget_all_but(&names(&next.tally.read(&next.compiled.typed, &next.compiled.program).0));
+            past.forget_all_but(&names(&running.counts().0));
         }
         Ok(next)
     }
@@ -164,7 +193,7 @@ impl Engine {
 
     /// The current rules, to be kept for as long as several answers should come from the same.
     pub fn rules(&self) -> Arc<RuleSet> {
-        self.shared.current.load()
+        self.shared.current.load().rules.clone()
     }
 
     /// What the rules may mention.
@@ -188,9 +217,7 @@ impl Engine {
     pub fn counters(&self) -> Counters {
         let mut past = self.shared.past();
         past.settle();
-        let current = self.rules();
-        let typed = &current.compiled.typed;
-        let (mut counts, mut decisions) = current.tally.read(typed, &current.compiled.program);
+        let (mut counts, mut decisions) = self.shared.current.load().counts();
         let names = names(&counts);
         let mut add = |(key, count): (Key, u64)| {
             if names.contains(&(key.0, key.1.clone())) {
@@ -198,7 +225,7 @@ impl Engine {
             }
         };
         for retired in &past.retired {
-            let (counts, more) = retired.tally.read(&retired.compiled.typed, &retired.compiled.program);
+            let (counts, more) = retired.counts();
             counts.into_iter().for_each(&mut add);
             decisions += more;
         }
@@ -239,6 +266,12 @@ impl fmt::Debug for Engine {
 // === impl Shared ===
 
 impl Shared {
+    /// This thread's seat at the current rules.
+    #[inline]
+    fn seat(&self) -> Arc<Seat> {
+        Seat::taken(self.latest.load(Ordering::Acquire)).unwrap_or_else(|| self.current.load().take_seat())
+    }
+
     fn past(&self) -> std::sync::MutexGuard<'_, Past> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,18 +287,21 @@ impl Past {
     /// Takes over the counts of those that nobody can count in any more.
     fn settle(&mut self) {
         let retired = std::mem::take(&mut self.retired);
-        for rules in retired {
+        for running in retired {
             // The current pointer is gone, so a count of one is ours and cannot grow.
-            match Arc::try_unwrap(rules) {
-                Ok(rules) => {
-                    let (counts, decisions) =
-                        rules.tally.read(&rules.compiled.typed, &rules.compiled.program);
+            match Arc::try_unwrap(running) {
+                Ok(mut running) => {
+                    if !running.is_left() {
+                        self.retired.push(Arc::new(running));
+                        continue;
+                    }
+                    let (counts, decisions) = running.counts();
                     self.decisions += decisions;
                     for (key, count) in counts {
                         *self.counts.entry(key).or_default() += count;
                     }
                 }
-                Err(rules) => self.retired.push(rules),
+                Err(running) => self.retired.push(running),
             }
         }
     }

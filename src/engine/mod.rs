@@ -9,14 +9,17 @@ mod counters;
 #[allow(clippy::module_inception, reason = "the engine is what the room is about")]
 mod engine;
 mod pipeline;
+mod reach;
 mod rules;
 mod ruleset;
+mod seats;
 mod settings;
 
 pub use condition::Condition;
 pub use counters::{Count, Counters};
 pub use engine::{Engine, Moment};
 pub use pipeline::format;
+pub use reach::{Reach, Reached};
 pub use rules::{Rules, Statements};
 pub use ruleset::{Decision, RuleSet, Statement, StatementKind};
 pub use settings::{BuildError, EngineBuilder, SchemaError};

@@ -4,22 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::counters::Tally;
 use super::pipeline::Compiled;
+use crate::check::reference;
 use crate::check::typed::{self, State};
 use crate::diagnostic::Diagnostics;
-use crate::eval::Run;
+use crate::eval::{Outcome, Run};
 use crate::explain::{Explanation, explain};
 use crate::schema::{Input, RequestHead, Schema};
 
 use super::engine::Moment;
+use super::reach::Reach;
+use super::seats::Seat;
 
 /// A compiled rule set with its revision: what an engine decides by at one time.
 pub struct RuleSet {
     revision: u64,
     pub(super) schema: Arc<Schema>,
     pub(super) compiled: Compiled,
-    pub(super) tally: Tally,
 }
 
 /// Where a request goes: a cluster, the route that said so, and the revision of the rules.
@@ -27,7 +28,7 @@ pub struct RuleSet {
 /// The middleware leaves it in the request's extensions. A clone costs one reference count.
 #[derive(Clone)]
 pub struct Decision {
-    rules: Arc<RuleSet>,
+    seat: Arc<Seat>,
     route: Option<u32>,
     cluster: u32,
     moment: Moment,
@@ -66,8 +67,7 @@ pub enum StatementKind {
 
 impl RuleSet {
     pub(super) fn new(compiled: Compiled, schema: Arc<Schema>, revision: u64) -> Self {
-        let tally = Tally::new(compiled.program.cells());
-        RuleSet { revision, schema, compiled, tally }
+        RuleSet { revision, schema, compiled }
     }
 
     /// Counts the rule sets of one engine, from 1.
@@ -111,6 +111,12 @@ impl RuleSet {
         routes.chain(std::iter::once(default)).chain(logical).collect()
     }
 
+    /// Which routes an index finds by what a request has, and which are asked for every request: where a decision's
+    /// time goes. Takes time in proportion to the rules.
+    pub fn reach(&self) -> Reach {
+        Reach::of(&self.compiled.typed, &self.compiled.program)
+    }
+
     /// The program, for people to read.
     pub fn disassemble(&self) -> String {
         self.compiled.program.to_string()
@@ -124,17 +130,20 @@ impl RuleSet {
         self.compiled.program.needs_chance()
     }
 
-    /// The route's index and the declared cluster's. Counts.
-    pub(super) fn decide(&self, head: RequestHead<'_>, moment: Moment) -> (Option<u32>, u32) {
-        let mut run = Run::new(&self.compiled.program, self.input(head, moment.now), moment.chance);
-        let outcome = self.tally.count(|count| run.decide(count));
-        (outcome.route, outcome.cluster)
-    }
-
     /// Says why, by walking the rules as they are written. Does not count.
     pub(super) fn explain(&self, head: RequestHead<'_>, moment: Moment) -> Explanation {
         let input = self.input(head, moment.now);
         explain(&self.compiled.typed, &self.compiled.spans, self.revision, &input, moment.chance).0
+    }
+
+    pub(super) fn decide_three_ways(&self, head: RequestHead<'_>, moment: Moment) -> [(Option<u32>, u32); 3] {
+        let input = self.input(head, moment.now);
+        let Compiled { program, typed, .. } = &self.compiled;
+        let index = Run::with(program, input, moment.chance, |run| run.decide(|_| {}));
+        let all = Run::with(program, input, moment.chance, |run| run.decide_by_all(|_| {}));
+        let told = reference::decide(typed, &input, moment.chance, &mut ());
+        let route = told.route.and_then(|route| u32::try_from(route).ok());
+        [(index.route, index.cluster), (all.route, all.cluster), (route, told.cluster)]
     }
 
     fn input<'r>(&'r self, head: RequestHead<'r>, now: SystemTime) -> Input<'r> {
@@ -155,21 +164,26 @@ impl fmt::Debug for RuleSet {
 
 impl Decision {
     /// Decides. Counts.
-    pub(super) fn of(rules: Arc<RuleSet>, head: RequestHead<'_>, moment: Moment) -> Self {
-        let (route, cluster) = rules.decide(head, moment);
-        Decision { rules, route, cluster, moment }
+    #[inline]
+    pub(super) fn of(seat: Arc<Seat>, head: RequestHead<'_>, moment: Moment) -> Self {
+        let rules = &seat.rules;
+        let input = rules.input(head, moment.now);
+        let Outcome { route, cluster } = Run::with(&rules.compiled.program, input, moment.chance, |run| {
+            run.decide(|cell| seat.count(cell))
+        });
+        Decision { seat, route, cluster, moment }
     }
 
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
     /// the one that was decided. A [request header](crate::TrafficSplitLayer::request_header) that the layer set
     /// or took away after deciding is such a change, for rules that look at it. Walks the rules as they are written, at leisure; counts nothing.
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
-        self.rules.explain(request.into(), self.moment)
+        self.seat.rules.explain(request.into(), self.moment)
     }
 
     /// The name of the cluster, one of those that the application declared.
     pub fn cluster(&self) -> &str {
-        self.rules.compiled.typed.clusters.get(self.cluster as usize).map_or("", |name| name)
+        self.seat.rules.compiled.typed.clusters.get(self.cluster as usize).map_or("", |name| name)
     }
 
     /// The cluster's place among those that the application declared, from 0. The same for the engine's whole
@@ -180,7 +194,7 @@ impl Decision {
 
     /// The name of the route that decided; `None` for the default.
     pub fn rule(&self) -> Option<&str> {
-        let route = self.rules.compiled.typed.routes.get(self.route? as usize)?;
+        let route = self.seat.rules.compiled.typed.routes.get(self.route? as usize)?;
         Some(&route.name)
     }
 
@@ -191,12 +205,12 @@ impl Decision {
 
     /// The revision of the rules that decided.
     pub fn revision(&self) -> u64 {
-        self.rules.revision
+        self.seat.rules.revision
     }
 
     /// The rules that decided.
     pub fn rules(&self) -> &Arc<RuleSet> {
-        &self.rules
+        &self.seat.rules
     }
 }
 
@@ -233,4 +247,58 @@ pub(super) fn kind_name<S: serde::Serializer>(
 #[cfg(feature = "serde")]
 pub(super) fn state_name<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(state.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::Request;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::schema::Type;
+
+    /// How many tests a decision asks, each answer that is remembered counted once.
+    fn asked(engine: &Engine, request: &Request<()>) -> usize {
+        let rules = engine.rules();
+        let input = rules.input(request.into(), SystemTime::UNIX_EPOCH);
+        Run::with(&rules.compiled.program, input, 0, |run| {
+            run.decide_by_all(|_| {});
+            run.asked
+        })
+    }
+
+    #[test]
+    fn what_is_dear_is_asked_once_a_request_however_many_rules_have_it() {
+        let dear = r#"header(user-agent) matches "(?i)bot" && cookie(uid) in beta && header(x) contains "y""#;
+        let routes = |count: usize| {
+            let route =
+                |at| format!("{} route r{at}: {dear} && port == {at} => gray", ["", "shadow"][at % 2]);
+            let routes: Vec<_> = (0..count).map(route).collect();
+            let text = format!("list beta = [\"1\", \"2\"]\n{}\ndefault => prod", routes.join("\n"));
+            Engine::builder().clusters(["gray", "prod"]).build(text).unwrap()
+        };
+        let request =
+            Request::get("/").header("user-agent", "a Bot").header("cookie", "uid=2").header("x", "xyz");
+        let request = request.body(()).unwrap();
+        // The port is another for each.
+        assert_eq!((asked(&routes(1), &request), asked(&routes(100), &request)), (4, 3 + 100));
+    }
+
+    #[test]
+    fn a_field_is_read_once_a_request_however_many_rules_ask_for_it() {
+        static READ: AtomicUsize = AtomicUsize::new(0);
+        let schema =
+            Schema::new().clusters(["gray", "prod"]).keyed_field("claim", Type::String, |_, name, values| {
+                READ.fetch_add(1, Ordering::Relaxed);
+                values.push(name.to_owned());
+            });
+        let route =
+            |at| format!("route r{at}: claim(sub) == \"{at}\" || lower(claim(sub)) == \"x{at}\" => gray\n");
+        let text: String = (0..100).map(route).collect();
+        let engine = Engine::builder().schema(schema).build(text + "default => prod").unwrap();
+        engine.decide(&Request::new(()));
+        assert_eq!(READ.load(Ordering::Relaxed), 1);
+    }
 }

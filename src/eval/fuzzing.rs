@@ -18,10 +18,12 @@ use http::{Method, Request};
 use memchr::memmem::Finder;
 
 use super::run::{Outcome, Run};
-use crate::bytecode::{self, Check, Deal, Hit, Op, Owner, Parts, Program, Slot, SlotId, Target, Test};
+use crate::bytecode::{
+    self, Check, Choice, Deal, Owner, Parts, Program, Rule, Slot, SlotId, Step, Target, Test,
+};
 use crate::schema::http::CookieName;
 use crate::schema::{ClientAddr, Field, Input, List, Order, Pattern, RequestHead, Value, Version};
-use crate::split::Split;
+use crate::split::{self, Split};
 
 /// Builds a program from bytes, and holds verifier and evaluator to their words. Whether it was accepted; `None` when
 /// the bytes are too few for a program.
@@ -43,7 +45,7 @@ pub(crate) fn program(data: &[u8]) -> Option<bool> {
 
 /// Runs a program on a few requests.
 fn runs(program: &Program, u: &mut Unstructured<'_>) {
-    assert!(program.ops().is_empty() || !program.to_string().is_empty());
+    assert!(!program.to_string().is_empty());
     for _ in 0..3 {
         let Ok(request) = request(u) else { return };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(u.arbitrary::<u32>().unwrap_or(0).into());
@@ -52,60 +54,64 @@ fn runs(program: &Program, u: &mut Unstructured<'_>) {
         let chance = u.arbitrary().unwrap_or(0);
 
         let mut counted = Vec::new();
-        let outcome = Run::new(program, input, chance).decide(|cell| counted.push(cell));
+        let outcome = Run::with(program, input, chance, |run| run.decide(|cell| counted.push(cell)));
         assert!(counted.iter().all(|cell| (*cell as usize) < program.cells()), "{counted:?}\n{program}");
         assert_eq!((outcome, counted), walk(program, input, chance), "{program}");
-        let hits = Run::new(program, input, chance).matches();
-        // A condition's program hits if it is true; a rule set's, if any route's condition is.
-        assert!(hits || outcome.route.is_none(), "{program}");
+        let matches = Run::with(program, input, chance, |run| run.matches());
+        // A condition's program matches if it is true; a rule set's, if any route's condition is.
+        assert!(matches || outcome.route.is_none(), "{program}");
     }
 }
 
-/// The decision and its counts by a walk that remembers nothing from one op to the next.
+/// The decision and its counts by a walk that remembers nothing from one step to the next.
 fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>) {
-    let fresh = || {
-        let mut run = Run::new(program, input, chance);
-        run.begin();
-        run
+    let ask = |test: u32| Run::with(program, input, chance, |run| run.ask(&program.tests()[test as usize]));
+    let deal = |outcome: u32| {
+        Run::with(program, input, chance, |run| run.deal(&program.outcomes()[outcome as usize]))
+    };
+    let holds = |rule: usize| {
+        let start = program.rules()[rule].start;
+        let end = program.rules().get(rule + 1).map_or(program.steps().len(), |next| next.start as usize);
+        let mut at = if start as usize == end { Step::TRUE } else { start };
+        // Steps lead forward, so there are no more turns than steps; the row is indexed to be sure.
+        while at < Step::FALSE {
+            let step = program.steps()[at as usize];
+            let next = if ask(step.test) { step.yes } else { step.no };
+            assert!(next > at);
+            at = next;
+        }
+        at == Step::TRUE
     };
     let mut counted = Vec::new();
-    let mut at = 0;
-    let (route, mut target) = loop {
-        // Jumps go forward, so there are no more steps than ops; the row is indexed to be sure.
-        match program.ops()[at as usize] {
-            Op::Test { test, yes, no } => {
-                at = if fresh().ask(&program.tests()[test as usize]) { yes } else { no }
-            }
-            Op::Hit { hit, next } => {
-                let hit = program.hits()[hit as usize];
-                let outcome = &program.outcomes()[hit.outcome as usize];
-                match fresh().deal(outcome) {
-                    Some(chosen) => {
-                        counted.push(outcome.cell + chosen as u32);
-                        if hit.acts {
-                            break (Some(hit.route), outcome.targets[chosen]);
-                        }
-                    }
-                    None => counted.push(outcome.cell + outcome.targets.len() as u32),
+    let mut decided = None;
+    for (_, rule) in program.rules().iter().enumerate().filter(|(at, _)| holds(*at)) {
+        let outcome = &program.outcomes()[rule.outcome as usize];
+        match deal(rule.outcome) {
+            Some(chosen) => {
+                counted.push(outcome.cell + chosen as u32);
+                if rule.acts {
+                    decided = Some((rule.route, outcome.targets()[chosen]));
+                    break;
                 }
-                assert!(next > at);
-                at = next;
             }
-            Op::End => break (None, Target::Outcome(program.outcomes().len() as u32 - 1)),
+            None => counted.push(outcome.keyless()),
         }
-    };
+    }
+    let default = Target::Outcome(program.outcomes().len() as u32 - 1);
+    let mut target = decided.map_or(default, |(_, target)| target);
+    let route = decided.map(|(route, _)| route);
     loop {
         match target {
             Target::Cluster(cluster) => return (Outcome { route, cluster }, counted),
             Target::Outcome(index) => {
                 let outcome = &program.outcomes()[index as usize];
-                let chosen = fresh().deal(outcome).unwrap_or_else(|| {
-                    counted.push(outcome.cell + outcome.targets.len() as u32);
-                    let deal = outcome.deal.as_ref().expect("only a key can be absent");
-                    deal.split.pick(fresh().chance(deal.seed))
+                let chosen = deal(index).unwrap_or_else(|| {
+                    counted.push(outcome.keyless());
+                    let deal = outcome.deal().expect("only a key can be absent");
+                    deal.split.pick(split::hash(&chance.to_le_bytes(), deal.seed))
                 });
                 counted.push(outcome.cell + chosen as u32);
-                target = outcome.targets[chosen];
+                target = outcome.targets()[chosen];
             }
         }
     }
@@ -113,14 +119,18 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>)
 
 /// What is wrong with a program, said a second time and as a list of what must hold.
 fn flaw(parts: &Parts) -> Option<&'static str> {
-    let Parts { ops, tests, slots, hits, outcomes, memos, cells, clusters } = parts;
+    let Parts { rules, steps, tests, slots, outcomes, groups: _, index: _, memos, cells, clusters } = parts;
     let is = |place: u32, len: usize| (place as usize) < len;
-    let ahead = |at: usize, to: u32| at < to as usize && is(to, ops.len());
-    let ops_sound = ops.iter().enumerate().all(|(at, op)| match *op {
-        Op::Test { test, yes, no } => is(test, tests.len()) && ahead(at, yes) && ahead(at, no),
-        Op::Hit { hit, next } => is(hit, hits.len()) && ahead(at, next),
-        Op::End => true,
-    });
+    let starts: Vec<usize> = rules.iter().map(|rule| rule.start as usize).chain([steps.len()]).collect();
+    let rows_sound = starts[0] == 0 && starts.is_sorted() && starts.iter().all(|start| *start <= steps.len());
+    let steps_sound = rows_sound
+        && starts.windows(2).all(|row| {
+            (row[0]..row[1]).all(|at| {
+                let step = steps[at];
+                let ahead = |to: u32| to >= u32::MAX - 1 || (at < to as usize && is(to, row[1]));
+                is(step.test, tests.len()) && ahead(step.yes) && ahead(step.no)
+            })
+        });
     let tests_sound = tests.iter().all(|test| {
         let other = if let Check::Against(_, other) = test.check { is(other.0, slots.len()) } else { true };
         is(test.slot.0, slots.len()) && other
@@ -129,28 +139,29 @@ fn flaw(parts: &Parts) -> Option<&'static str> {
     let slots_sound = slots.iter().enumerate().all(|(at, slot)| {
         slot.needs().iter().all(|need| is(need.0, at)) && !matches!(slot, Slot::Modulo(_, i64::MIN..=0))
     });
-    let arms = |outcome: &bytecode::Outcome| outcome.deal.as_ref().map_or(1, |deal| deal.split.len());
+    let arms = |outcome: &bytecode::Outcome| outcome.deal().map_or(1, |deal| deal.split.len());
     let outcomes_sound = outcomes.iter().enumerate().all(|(at, outcome)| {
-        let targets = outcome.targets.iter().all(|target| match *target {
+        let targets = outcome.targets().iter().all(|target| match *target {
             Target::Cluster(cluster) => cluster < *clusters,
             Target::Outcome(inner) => is(inner, at),
         });
-        let key = outcome.deal.as_ref().and_then(|deal| deal.key);
-        let before: usize = outcomes[..at].iter().map(|outcome| outcome.targets.len() + 1).sum();
+        let key = outcome.deal().and_then(|deal| deal.key);
+        let before: usize = outcomes[..at].iter().map(bytecode::Outcome::cells).sum();
         targets
-            && outcome.targets.len() == arms(outcome)
+            && !outcome.targets().is_empty()
+            && outcome.targets().len() == arms(outcome)
             && key.is_none_or(|key| is(key.0, slots.len()))
             && outcome.cell as usize == before
     });
-    let all_cells: usize = outcomes.iter().map(|outcome| outcome.targets.len() + 1).sum();
+    let all_cells: usize = outcomes.iter().map(bytecode::Outcome::cells).sum();
     [
-        (matches!(ops.last(), Some(Op::End)), "the end"),
-        (ops_sound, "ops"),
+        (rows_sound, "rules"),
+        (steps_sound, "steps"),
         (tests_sound, "tests"),
         (remembered.iter().copied().eq(0..*memos), "memos"),
         (slots_sound, "slots"),
         // Too few are made here to stand on one another deeper than the verifier allows.
-        (hits.iter().all(|hit| is(hit.outcome, outcomes.len())), "hits"),
+        (rules.iter().all(|rule| is(rule.outcome, outcomes.len())), "the rules' outcomes"),
         (outcomes_sound, "outcomes"),
         (outcomes.last().is_some_and(|outcome| outcome.owner == Owner::Default), "the default"),
         (*cells as usize == all_cells, "cells"),
@@ -172,7 +183,7 @@ fn parts(u: &mut Unstructured<'_>) -> Result<Parts> {
     for _ in 0..u.int_in_range(1..=8)? {
         let memo = if u.ratio(1, 3)? { Some(parts.memos) } else { None };
         parts.memos += u32::from(memo.is_some());
-        let test = Test { slot: SlotId(place(u, slots)?), check: check(u, slots)?, memo };
+        let test = Test { slot: SlotId(place(u, slots)?), check: check(u, slots)?, plain: None, memo };
         parts.tests.push(test);
     }
     let outcomes = u.int_in_range(1..=4)?;
@@ -180,34 +191,36 @@ fn parts(u: &mut Unstructured<'_>) -> Result<Parts> {
         let owner = if at + 1 == outcomes { Owner::Default } else { Owner::Route(at) };
         let owner = if u.ratio(1, 150)? { Owner::Logical(0) } else { owner };
         let outcome = outcome(u, owner, at, &parts)?;
-        parts.cells += outcome.targets.len() as u32 + 1;
+        parts.cells += outcome.cells() as u32;
         parts.outcomes.push(outcome);
     }
-    for route in 0..u.int_in_range(1..=4)? {
-        let hit = Hit { route, outcome: place(u, outcomes)?, acts: u.ratio(3, 4)? };
-        parts.hits.push(hit);
+    for route in 0..u.int_in_range(0..=6)? {
+        let start = parts.steps.len() as u32;
+        parts.rules.push(Rule { start, route, outcome: place(u, outcomes)?, acts: u.ratio(3, 4)? });
+        let end = start + u.int_in_range(0..=6_u32)?;
+        for at in start..end {
+            let ahead = |u: &mut Unstructured<'_>| match u.int_in_range(0..=150)? {
+                150 => u.arbitrary(),
+                0..=40 => Ok(Step::TRUE),
+                41..=80 => Ok(Step::FALSE),
+                _ if at + 1 < end => u.int_in_range(at + 1..=end - 1),
+                _ => Ok(Step::FALSE),
+            };
+            parts.steps.push(Step {
+                test: place(u, parts.tests.len() as u32)?,
+                yes: ahead(u)?,
+                no: ahead(u)?,
+            });
+        }
     }
-    let ops = u.int_in_range(1..=24_u32)?;
-    for at in 0..ops {
-        let ahead = |u: &mut Unstructured<'_>| match u.int_in_range(0..=150)? {
-            150 => u.arbitrary(),
-            _ => u.int_in_range(at + 1..=ops),
-        };
-        let op = match u.int_in_range(0..=9)? {
-            0..=5 => Op::Test { test: place(u, parts.tests.len() as u32)?, yes: ahead(u)?, no: ahead(u)? },
-            6..=8 => Op::Hit { hit: place(u, parts.hits.len() as u32)?, next: ahead(u)? },
-            _ => Op::End,
-        };
-        parts.ops.push(op);
-    }
-    parts.ops.push(Op::End);
     match u.int_in_range(0..=200)? {
         200 => parts.cells = u.int_in_range(0..=20)?,
         199 => parts.memos = u.int_in_range(0..=4)?,
-        198 => drop(parts.ops.pop()),
+        198 => drop(parts.steps.pop()),
         197 => parts.clusters = 0,
         196 => drop(parts.outcomes.pop()),
         195 => parts.outcomes.reverse(),
+        194 => parts.rules.reverse(),
         _ => {}
     }
     Ok(parts)
@@ -281,7 +294,7 @@ fn check(u: &mut Unstructured<'_>, slots: u32) -> Result<Check> {
         2 => Check::Text(bytes()),
         3 => Check::Int(order, *u.choose(&[0, 1, -7, 42])?),
         4 => Check::Percent(order, u.int_in_range(0..=1_000_000)?),
-        5 => Check::Time(order, SystemTime::UNIX_EPOCH.into()),
+        5 => Check::Time(order, Box::new(SystemTime::UNIX_EPOCH.into())),
         6 => Check::Version(order, Box::new(Version::parse(b"2.3.0").unwrap())),
         7 => Check::Ip("10.0.0.1".parse().unwrap()),
         8 => Check::Against(order, SlotId(place(u, slots)?)),
@@ -307,17 +320,17 @@ fn outcome(u: &mut Unstructured<'_>, owner: Owner, at: u32, parts: &Parts) -> Re
             false => Target::Cluster(place(u, parts.clusters)?),
         })
     };
-    let targets = (0..arms).map(|_| target(u)).collect::<Result<_>>()?;
-    let deal = if arms > 1 || u.ratio(1, 50)? {
-        let dealt = if u.ratio(1, 50)? { 1 } else { arms };
-        let weights = ["a", "b", "c"].into_iter().zip([5, 1, 2]).take(dealt);
-        let key = if u.ratio(3, 4)? { Some(SlotId(place(u, parts.slots.len() as u32)?)) } else { None };
-        Some(Deal { split: Split::new(weights).unwrap(), seed: u.int_in_range(0..=3)?, key })
-    } else {
-        None
-    };
     let cell = if u.ratio(1, 150)? { u.arbitrary()? } else { parts.cells };
-    Ok(bytecode::Outcome { owner, targets, deal, cell })
+    if arms == 1 && !u.ratio(1, 50)? {
+        return Ok(bytecode::Outcome { owner, choice: Choice::One(target(u)?), cell });
+    }
+    let targets = (0..arms).map(|_| target(u)).collect::<Result<_>>()?;
+    let dealt = if u.ratio(1, 50)? { 1 } else { arms };
+    let weights = ["a", "b", "c"].into_iter().zip([5, 1, 2]).take(dealt);
+    let key = if u.ratio(3, 4)? { Some(SlotId(place(u, parts.slots.len() as u32)?)) } else { None };
+    let split = Split::new(weights).unwrap();
+    let deal = Deal { targets, split, seed: u.int_in_range(0..=3)?, key };
+    Ok(bytecode::Outcome { owner, choice: Choice::Deal(Box::new(deal)), cell })
 }
 
 fn request(u: &mut Unstructured<'_>) -> Result<Request<()>> {
@@ -341,9 +354,14 @@ mod tests {
     #[test]
     fn what_was_found_once() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions/program");
+        let mut tried = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
-            super::program(&std::fs::read(entry.unwrap().path()).unwrap());
+            let path = entry.unwrap().path();
+            let found = super::program(&std::fs::read(&path).unwrap());
+            assert!(found.is_some(), "{} is no program any more", path.display());
+            tried += 1;
         }
+        assert!(tried > 0);
     }
 
     #[test]

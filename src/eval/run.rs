@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::bytecode::{Check, Op, Program, Slot, SlotId, Target, Test};
+use super::marks::Marks;
+use super::queue::{Next, Queue};
+use crate::bytecode::{self, Check, Choice, Program, Rule, Slot, SlotId, Step, Target, Test};
 use crate::schema::http::{host_under, path_under};
-use crate::schema::{Arena, Input, Value, Version, any_compares, parse_int};
+use crate::schema::{Arena, Input, Kind, Plain, Value, Version, any_compares, parse_int};
 use crate::split;
 
 /// What was decided.
@@ -20,35 +22,32 @@ pub(crate) struct Outcome {
 }
 
 /// A program and a request, and what is known so far.
-pub(crate) struct Run<'p, 'r> {
+pub(crate) struct Run<'p, 'r, 'm> {
     program: &'p Program,
     input: Input<'r>,
     chance: u64,
-    /// Where each slot's values stand in the arena; `UNKNOWN` before it is asked.
-    slots: SmallVec<[(u32, u32); 32]>,
+    /// Where each slot's values stand in the arena, and what tests were answered.
+    marks: &'m mut Marks,
     arena: Arena<'r>,
-    memos: SmallVec<[Memo; 16]>,
+    /// The plain fields, which need no place in the arena.
+    plain: [Known<'r>; Plain::COUNT],
     /// Bytes of text that were made from values and are kept with them.
     made: usize,
-    passing: Passing,
-}
-
-/// Slots whose values are forgotten before the next question, because enough is kept already.
-#[derive(Default)]
-struct Passing {
-    slots: Vec<SlotId>,
-    /// What the arena held, and how much of it was made, before the first of them.
+    /// What the arena held, and how much of it was made, before the first slot that passes.
     kept: (usize, usize),
+    /// Which kinds of fields were read together: what is not there then is not in the request.
+    taken: [bool; Kind::ALL.len()],
+    /// How many tests were asked and not remembered.
+    #[cfg(test)]
+    pub(crate) asked: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Memo {
-    Unasked,
-    No,
-    Yes,
+/// What is known of a plain field.
+enum Known<'r> {
+    Nothing,
+    Absent,
+    Text(Cow<'r, [u8]>),
 }
-
-const UNKNOWN: (u32, u32) = (u32::MAX, u32::MAX);
 
 /// How many values are kept for questions to come, and how many bytes of text made from them. What is asked for
 /// beyond is made anew each time: a decision's memory depends on the request, and not on how many rules look at it.
@@ -59,64 +58,108 @@ const KEPT_BYTES: usize = if cfg!(any(test, fuzzing)) { 8 } else { 262_144 };
 // === impl Run ===
 
 #[expect(clippy::indexing_slicing, reason = "the program was verified: what it points at is there")]
-impl<'p, 'r> Run<'p, 'r> {
-    pub(crate) fn new(program: &'p Program, input: Input<'r>, chance: u64) -> Self {
-        // Empty, so that the inline parts need not be moved along: that took longer than a comparison.
-        let (slots, arena, memos) = (SmallVec::new(), Arena::new(), SmallVec::new());
-        Run { program, input, chance, slots, arena, memos, made: 0, passing: Passing::default() }
+impl<'p, 'r> Run<'p, 'r, '_> {
+    /// Does something with a program and a request, on which nothing is known yet.
+    #[inline]
+    pub(crate) fn with<T>(
+        program: &'p Program,
+        input: Input<'r>,
+        chance: u64,
+        f: impl FnOnce(&mut Run<'p, 'r, '_>) -> T,
+    ) -> T {
+        Marks::lend(program.slots().len(), program.memos(), |marks| {
+            f(&mut Run {
+                program,
+                input,
+                chance,
+                marks,
+                arena: Arena::new(),
+                plain: [const { Known::Nothing }; Plain::COUNT],
+                made: 0,
+                kept: (0, 0),
+                taken: [false; Kind::ALL.len()],
+                #[cfg(test)]
+                asked: 0,
+            })
+        })
     }
 
-    /// Whether the condition of a program that was compiled from one alone is true.
+    /// Whether some rule is true that acts: of a program that was compiled from one condition alone, whether it is.
     pub(crate) fn matches(&mut self) -> bool {
-        self.begin();
-        self.next_hit(0).is_some()
+        (0..self.program.rules().len() as u32).any(|rule| self.rule(rule).is_some())
     }
 
     /// Decides, and tells `count` each counter that goes up by one.
     pub(crate) fn decide(&mut self, mut count: impl FnMut(u32)) -> Outcome {
-        self.begin();
-        let program = self.program;
-        let mut at = 0;
-        while let Some((hit, next)) = self.next_hit(at) {
-            let hit = &program.hits()[hit as usize];
-            let outcome = &program.outcomes()[hit.outcome as usize];
-            at = next;
-            let Some(target) = self.deal(outcome) else {
-                // No key: the route does not match.
-                count(outcome.cell + outcome.targets.len() as u32);
-                continue;
-            };
-            count(outcome.cell + target as u32);
-            if hit.acts {
-                let cluster = self.settle(outcome.targets[target], &mut count);
-                return Outcome { route: Some(hit.route), cluster };
+        let Some(index) = self.program.index() else { return self.decide_by_all(count) };
+        let mut queue = Queue::new(index);
+        while let Some(next) = queue.next() {
+            match next {
+                Next::Rule(rule) => {
+                    if let Some(outcome) = self.act(rule, &mut count) {
+                        return outcome;
+                    }
+                }
+                Next::Lookup(lookup) => {
+                    if let Some(plain) = lookup.plain {
+                        if let Some(text) = self.text(plain) {
+                            lookup.table.look_up_text(index, text, |lead| queue.put(lead));
+                        }
+                        continue;
+                    }
+                    self.forget_passing();
+                    let values = self.slot(lookup.slot);
+                    for value in &self.arena[values] {
+                        lookup.table.look_up(index, value, |lead| queue.put(lead));
+                    }
+                }
             }
         }
-        let default = program.outcomes().len() - 1;
-        Outcome { route: None, cluster: self.settle(Target::Outcome(default as u32), &mut count) }
+        self.default(&mut count)
     }
 
-    /// Forgets everything.
-    pub(super) fn begin(&mut self) {
-        self.slots.clear();
-        self.slots.resize(self.program.slots().len(), UNKNOWN);
-        self.memos.clear();
-        self.memos.resize(self.program.memos(), Memo::Unasked);
-        self.arena.clear();
-        self.made = 0;
-        self.passing.slots.clear();
+    /// As [`Run::decide`], by asking all rules in their order: what an index must not change.
+    pub(crate) fn decide_by_all(&mut self, mut count: impl FnMut(u32)) -> Outcome {
+        let decided = (0..self.program.rules().len() as u32).find_map(|rule| self.act(rule, &mut count));
+        decided.unwrap_or_else(|| self.default(&mut count))
     }
 
-    /// The next op that is a hit, from `at` on, and where to go on.
-    fn next_hit(&mut self, mut at: u32) -> Option<(u32, u32)> {
+    /// What a rule decides, if it does.
+    fn act(&mut self, rule: u32, count: &mut impl FnMut(u32)) -> Option<Outcome> {
+        let rule = self.rule(rule)?;
+        let outcome = &self.program.outcomes()[rule.outcome as usize];
+        let Some(chosen) = self.deal(outcome) else {
+            // No key: the route does not match.
+            count(outcome.keyless());
+            return None;
+        };
+        count(outcome.cell + chosen as u32);
+        rule.acts.then(|| Outcome {
+            route: Some(rule.route),
+            cluster: self.settle(outcome.targets()[chosen], count),
+        })
+    }
+
+    fn default(&mut self, count: &mut impl FnMut(u32)) -> Outcome {
+        let default = self.program.outcomes().len() - 1;
+        Outcome { route: None, cluster: self.settle(Target::Outcome(default as u32), count) }
+    }
+
+    /// The rule, if its condition is true.
+    fn rule(&mut self, at: u32) -> Option<&'p Rule> {
         let program = self.program;
+        let rule = &program.rules()[at as usize];
+        let end =
+            program.rules().get(at as usize + 1).map_or(program.steps().len(), |next| next.start as usize);
+        let mut at = rule.start;
+        if at as usize == end {
+            return Some(rule);
+        }
         loop {
-            match program.ops()[at as usize] {
-                Op::Test { test, yes, no } => {
-                    at = if self.test(&program.tests()[test as usize]) { yes } else { no }
-                }
-                Op::Hit { hit, next } => return Some((hit, next)),
-                Op::End => return None,
+            let step = &program.steps()[at as usize];
+            at = if self.test(&program.tests()[step.test as usize]) { step.yes } else { step.no };
+            if at >= Step::FALSE {
+                return (at == Step::TRUE).then_some(rule);
             }
         }
     }
@@ -124,8 +167,8 @@ impl<'p, 'r> Run<'p, 'r> {
     // === outcomes ===
 
     /// The index of the chosen target; `None` without a key.
-    pub(super) fn deal(&mut self, outcome: &'p crate::bytecode::Outcome) -> Option<usize> {
-        let Some(deal) = &outcome.deal else { return Some(0) };
+    pub(super) fn deal(&mut self, outcome: &'p bytecode::Outcome) -> Option<usize> {
+        let Choice::Deal(deal) = &outcome.choice else { return Some(0) };
         self.forget_passing();
         let hash = match deal.key {
             Some(key) => self.hash(key, deal.seed)?,
@@ -147,11 +190,11 @@ impl<'p, 'r> Run<'p, 'r> {
                 Target::Outcome(index) => {
                     let outcome = &self.program.outcomes()[index as usize];
                     let chosen = self.deal(outcome).unwrap_or_else(|| {
-                        count(outcome.cell + outcome.targets.len() as u32);
-                        outcome.deal.as_ref().map_or(0, |deal| deal.split.pick(self.chance(deal.seed)))
+                        count(outcome.keyless());
+                        outcome.deal().map_or(0, |deal| deal.split.pick(self.chance(deal.seed)))
                     });
                     count(outcome.cell + chosen as u32);
-                    target = outcome.targets[chosen];
+                    target = outcome.targets()[chosen];
                 }
             }
         }
@@ -168,19 +211,28 @@ impl<'p, 'r> Run<'p, 'r> {
 
     fn test(&mut self, test: &'p Test) -> bool {
         let Some(memo) = test.memo else { return self.ask(test) };
-        match self.memos[memo as usize] {
-            Memo::Yes => true,
-            Memo::No => false,
-            Memo::Unasked => {
-                let answer = self.ask(test);
-                self.memos[memo as usize] = if answer { Memo::Yes } else { Memo::No };
-                answer
-            }
+        if let Some(answer) = self.marks.memo(memo) {
+            return answer;
         }
+        let answer = self.ask(test);
+        self.marks.set_memo(memo, answer);
+        answer
     }
 
     pub(super) fn ask(&mut self, test: &'p Test) -> bool {
+        #[cfg(test)]
+        {
+            self.asked += 1;
+        }
+        if let Some(plain) = test.plain
+            && !matches!(test.check, Check::Among(..) | Check::Against(..))
+        {
+            return self.text(plain).is_some_and(|text| text_satisfies(text, &test.check));
+        }
         self.forget_passing();
+        if let Check::Among(_, group) = test.check {
+            return self.ask_together(test, group);
+        }
         let range = self.slot(test.slot);
         if let Check::Against(order, other) = &test.check {
             let others = self.slot(*other);
@@ -189,46 +241,100 @@ impl<'p, 'r> Run<'p, 'r> {
         self.arena[range].iter().any(|value| satisfies(value, &test.check))
     }
 
+    /// The text of a plain field; reads it if it was not asked before.
+    #[inline]
+    fn text(&mut self, plain: Plain) -> Option<&[u8]> {
+        let known = &mut self.plain[plain as usize];
+        if let Known::Nothing = known {
+            *known = plain.read(&self.input).map_or(Known::Absent, Known::Text);
+        }
+        if let Known::Text(text) = known { Some(text) } else { None }
+    }
+
+    /// Answers a test and all others of its group.
+    #[inline(never)]
+    fn ask_together(&mut self, test: &'p Test, group: u32) -> bool {
+        let group = &self.program.groups()[group as usize];
+        let values = self.slot(group.slot);
+        self.marks.matched.clear();
+        for value in &self.arena[values] {
+            group.patterns.find(text(value), &mut self.marks.matched);
+        }
+        for (at, memo) in group.memos.iter().enumerate() {
+            let answer = self.marks.matched.has(at);
+            self.marks.set_memo(*memo, answer);
+        }
+        test.memo.and_then(|memo| self.marks.memo(memo)).unwrap_or(false)
+    }
+
     // === slots ===
 
     /// Where the values of a slot stand; fills it if it was not asked before.
     fn slot(&mut self, id: SlotId) -> Range<usize> {
-        let (start, end) = self.slots[id.0 as usize];
-        if (start, end) != UNKNOWN {
+        if let Some((start, end)) = self.marks.slot(id.0) {
             return start as usize..end as usize;
         }
         let range = self.fill(id);
-        self.slots[id.0 as usize] = (range.start as u32, range.end as u32);
+        self.marks.set_slot(id.0, range.start as u32, range.end as u32);
         range
     }
 
     /// Before a question: the values of the last one are not looked at any more.
     #[inline]
     fn forget_passing(&mut self) {
-        if !self.passing.slots.is_empty() {
-            for slot in self.passing.slots.drain(..) {
-                self.slots[slot.0 as usize] = UNKNOWN;
-            }
-            let (values, made) = self.passing.kept;
-            self.arena.truncate(values);
-            self.made = made;
+        if !self.marks.passing.is_empty() {
+            self.forget(0, self.kept);
         }
+    }
+
+    /// Forgets the slots that pass, from the `first` on, which were filled after `before`.
+    #[cold]
+    fn forget(&mut self, first: usize, before: (usize, usize)) {
+        while self.marks.passing.len() > first
+            && let Some(slot) = self.marks.passing.pop()
+        {
+            self.marks.forget_slot(slot.0);
+        }
+        // Before any passed, some may have come to be kept.
+        let (values, made) = if first == 0 { self.kept } else { before };
+        self.arena.truncate(values);
+        self.made = made;
     }
 
     // Apart from `slot`, which is asked far more often and is to be inlined.
     #[inline(never)]
     fn fill(&mut self, id: SlotId) -> Range<usize> {
         let before = (self.arena.len(), self.made);
+        let passing = self.marks.passing.len();
         let range = self.values(id);
         // From the first that passes on, all pass until they are forgotten: also what was begun before it, as it
         // may be made of it.
-        let full = before.0 > KEPT_VALUES || before.1 > KEPT_BYTES;
-        if full || !self.passing.slots.is_empty() {
-            if self.passing.slots.is_empty() {
-                self.passing.kept = before;
-            }
-            self.passing.slots.push(id);
+        if before.0 > KEPT_VALUES || before.1 > KEPT_BYTES || !self.marks.passing.is_empty() {
+            return self.pass(id, range, passing, before);
         }
+        range
+    }
+
+    /// Notes a slot that passes, of which `passing` others were there before it was filled.
+    #[cold]
+    fn pass(
+        &mut self,
+        id: SlotId,
+        range: Range<usize>,
+        passing: usize,
+        before: (usize, usize),
+    ) -> Range<usize> {
+        if range.is_empty() {
+            // Nobody looks at what made nothing, and of such sides a `??` may have thousands.
+            if self.marks.passing.len() > passing {
+                self.forget(passing, before);
+            }
+            return 0..0;
+        }
+        if self.marks.passing.is_empty() {
+            self.kept = before;
+        }
+        self.marks.passing.push(id);
         range
     }
 
@@ -236,25 +342,23 @@ impl<'p, 'r> Run<'p, 'r> {
         let program = self.program;
         match &program.slots()[id.0 as usize] {
             Slot::Field(field) => {
+                if let Some((kind, _)) = Kind::of(field)
+                    && program.shelves().has(kind)
+                    && let Some(range) = self.shelf(kind, id)
+                {
+                    return range;
+                }
                 let start = self.arena.len();
                 field.read(&self.input, &mut self.arena);
                 start..self.arena.len()
             }
             Slot::Literal(value) => self.one(Some(value.clone())),
-            Slot::Lower(of) => {
-                let mut made = 0;
-                let lowered = self.each(*of, |value| match value {
-                    Value::String(Cow::Borrowed(text)) if !text.iter().any(u8::is_ascii_uppercase) => {
-                        Some(Value::bytes(text))
-                    }
-                    value => {
-                        made += text(value).len();
-                        Some(Value::String(text(value).to_ascii_lowercase().into()))
-                    }
-                });
-                self.made += made;
-                lowered
-            }
+            Slot::Lower(of) => self.each(*of, |value| match value {
+                Value::String(Cow::Borrowed(text)) if !text.iter().any(u8::is_ascii_uppercase) => {
+                    Some(Value::bytes(text))
+                }
+                value => Some(Value::String(text(value).to_ascii_lowercase().into())),
+            }),
             Slot::Len(of) => self.each(*of, |value| i64::try_from(text(value).len()).ok().map(Value::Int)),
             Slot::Int(of) => self.each(*of, |value| parse_int(text(value)).map(Value::Int)),
             Slot::Version(of) => self.each(*of, |value| Version::parse(text(value)).map(Value::Version)),
@@ -276,6 +380,40 @@ impl<'p, 'r> Run<'p, 'r> {
         }
     }
 
+    /// Reads all fields of a kind that the program has, and says where those of one are. `None` when too much is kept
+    /// already to keep them.
+    fn shelf(&mut self, kind: Kind, id: SlotId) -> Option<Range<usize>> {
+        if self.taken[kind as usize] {
+            return Some(0..0);
+        }
+        if self.arena.len() > KEPT_VALUES || self.made > KEPT_BYTES || !self.marks.passing.is_empty() {
+            return None;
+        }
+        self.taken[kind as usize] = true;
+        let mut found: SmallVec<[(SlotId, usize, Value<'r>); 16]> = SmallVec::new();
+        kind.each(&self.input, |name, value| {
+            if let Some(slot) = self.program.shelves().slot(kind, name) {
+                found.push((slot, found.len(), value));
+            }
+        });
+        // Those of one field stand together, in their order.
+        found.sort_unstable_by_key(|(slot, at, _)| (*slot, *at));
+        let mut wanted = 0..0;
+        let mut found = found.into_iter().peekable();
+        while let Some((slot, _, value)) = found.next() {
+            let start = self.arena.len();
+            self.arena.push(value);
+            while let Some((_, _, value)) = found.next_if(|(next, ..)| *next == slot) {
+                self.arena.push(value);
+            }
+            self.marks.set_slot(slot.0, start as u32, self.arena.len() as u32);
+            if slot == id {
+                wanted = start..self.arena.len();
+            }
+        }
+        Some(wanted)
+    }
+
     fn one(&mut self, value: Option<Value<'r>>) -> Range<usize> {
         let start = self.arena.len();
         self.arena.extend(value);
@@ -283,11 +421,12 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// A function of each value of another slot; where it has no answer, there is no value.
-    fn each(&mut self, of: SlotId, mut f: impl FnMut(&Value<'r>) -> Option<Value<'r>>) -> Range<usize> {
+    fn each(&mut self, of: SlotId, f: impl Fn(&Value<'r>) -> Option<Value<'r>>) -> Range<usize> {
         let range = self.slot(of);
         let start = self.arena.len();
         for at in range {
             let value = f(&self.arena[at]);
+            self.made += value.as_ref().map_or(0, own_text);
             self.arena.extend(value);
         }
         start..self.arena.len()
@@ -296,22 +435,40 @@ impl<'p, 'r> Run<'p, 'r> {
 
 fn satisfies(value: &Value<'_>, check: &Check) -> bool {
     match (check, value) {
-        (Check::Text(literal), Value::String(text)) => **literal == **text,
+        (check, Value::String(text)) => text_satisfies(text, check),
         (Check::In(list), value) => list.contains(value),
-        (Check::StartsWith(literal), Value::String(text)) => text.starts_with(literal),
-        (Check::EndsWith(literal), Value::String(text)) => text.ends_with(literal),
-        (Check::Contains(finder), Value::String(text)) => finder.find(text).is_some(),
-        (Check::PathUnder(root), Value::String(path)) => path_under(path, root),
-        (Check::HostUnder(domain), Value::String(host)) => host_under(host, domain),
-        (Check::Matches(pattern), Value::String(text)) => pattern.is_match(text),
         (Check::Int(order, literal), Value::Int(i)) => order.holds(i.cmp(literal)),
         (Check::Percent(order, literal), Value::Percent(p)) => order.holds(p.cmp(literal)),
         (Check::Version(order, literal), Value::Version(version)) => order.holds(version.cmp(literal)),
-        (Check::Time(order, literal), Value::Time(time)) => order.holds(time.cmp(literal)),
+        (Check::Time(order, literal), Value::Time(time)) => order.holds(time.cmp(&**literal)),
         (Check::Ip(literal), Value::Ip(ip)) => literal == ip,
         (Check::IsTrue, Value::Bool(b)) => *b,
         (Check::Bool(literal), Value::Bool(b)) => literal == b,
         _ => false,
+    }
+}
+
+#[inline]
+fn text_satisfies(text: &[u8], check: &Check) -> bool {
+    match check {
+        Check::Text(literal) => **literal == *text,
+        Check::In(list) => list.contains_text(text),
+        Check::StartsWith(literal) => text.starts_with(literal),
+        Check::EndsWith(literal) => text.ends_with(literal),
+        Check::Contains(finder) => finder.find(text).is_some(),
+        Check::PathUnder(root) => path_under(text, root),
+        Check::HostUnder(domain) => host_under(text, domain),
+        Check::Matches(pattern) => pattern.is_match(text),
+        _ => false,
+    }
+}
+
+/// How many bytes of text a value holds for itself.
+fn own_text(value: &Value<'_>) -> usize {
+    match value {
+        Value::String(Cow::Owned(text)) => text.len(),
+        Value::Version(version) => version.pre_release().len(),
+        _ => 0,
     }
 }
 

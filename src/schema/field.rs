@@ -1,5 +1,6 @@
 //! Fields, and how their values are read from a request.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -135,11 +136,11 @@ impl Field {
         let head = input.head;
         // `extend` makes room for the unknown rest of an iterator first, which takes longer than most fields.
         let single = match self {
-            Field::Method => Some(head.method.as_str().into()),
+            Field::Host => Plain::Host.read(input).map(Value::String),
+            Field::Path => Plain::Path.read(input).map(Value::String),
+            Field::Method => Plain::Method.read(input).map(Value::String),
             Field::Scheme => head.uri.scheme_str().map(Value::from),
-            Field::Host => http::host(head).map(Value::String),
             Field::Port => http::port(head).map(Value::Int),
-            Field::Path => raw_path(head).map(|raw| Value::String(http::canonical_path(raw))),
             Field::RawPath => raw_path(head).map(Value::bytes),
             Field::RawQuery => head.uri.query().map(Value::from),
             Field::Query(name) => {
@@ -162,6 +163,78 @@ impl Field {
         };
         if let Some(value) = single {
             arena.push(value);
+        }
+    }
+}
+
+/// A text that every request has once or not at all, and most rules ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plain {
+    Host,
+    Path,
+    Method,
+}
+
+// === impl Plain ===
+
+impl Plain {
+    pub(crate) const COUNT: usize = 3;
+
+    pub(crate) fn of(field: &Field) -> Option<Self> {
+        match field {
+            Field::Host => Some(Plain::Host),
+            Field::Path => Some(Plain::Path),
+            Field::Method => Some(Plain::Method),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn read<'r>(self, input: &Input<'r>) -> Option<Cow<'r, [u8]>> {
+        match self {
+            Plain::Host => http::host(input.head),
+            Plain::Path => raw_path(input.head).map(http::canonical_path),
+            Plain::Method => Some(Cow::Borrowed(input.head.method.as_str().as_bytes())),
+        }
+    }
+}
+
+/// A kind of fields that have a name, of which a request has many: all of them can be read in one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Cookies,
+    Headers,
+    Query,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 3] = [Kind::Cookies, Kind::Headers, Kind::Query];
+
+    /// The kind of a field, and its name.
+    pub(crate) fn of(field: &Field) -> Option<(Kind, &[u8])> {
+        match field {
+            Field::Cookie(name) => Some((Kind::Cookies, name.text())),
+            Field::Header(name) => Some((Kind::Headers, name.as_str().as_bytes())),
+            Field::Query(name) => Some((Kind::Query, name)),
+            _ => None,
+        }
+    }
+
+    /// Tells every name and value of this kind that a request has, in order.
+    pub(crate) fn each<'r>(self, input: &Input<'r>, mut f: impl FnMut(&[u8], Value<'r>)) {
+        let head = input.head;
+        match self {
+            Kind::Cookies => {
+                http::cookie_pairs(head.headers).for_each(|(name, value)| f(name, Value::bytes(value)))
+            }
+            Kind::Headers => head
+                .headers
+                .iter()
+                .for_each(|(name, value)| f(name.as_str().as_bytes(), Value::bytes(value.as_bytes()))),
+            Kind::Query => http::query_pairs(head.uri.query().unwrap_or("").as_bytes())
+                .for_each(|(name, value)| f(&name, Value::String(value))),
         }
     }
 }
@@ -248,6 +321,26 @@ impl fmt::Display for Field {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_of_the_application_are_equal_when_they_are_one() {
+        let custom = |name: &str| Custom::new(name.into(), Type::Int, false, Box::new(|_, _, _| {}));
+        let (one, other) = (custom("a"), custom("a"));
+        assert!(one == one.clone() && one != other);
+        assert_eq!(format!("{one:?}"), "a");
+    }
+
+    #[test]
+    fn a_connect_request_has_no_path() {
+        let mut request = ::http::Request::new(());
+        *request.uri_mut() = "/a".parse().unwrap();
+        assert_eq!(raw_path((&request).into()), Some(&b"/a"[..]));
+        *request.method_mut() = Method::CONNECT;
+        assert_eq!(raw_path((&request).into()), None);
+        *request.uri_mut() = "a.test:443".parse().unwrap();
+        *request.method_mut() = Method::GET;
+        assert_eq!(raw_path((&request).into()), None);
+    }
 
     #[test]
     fn a_value_of_the_application_is_canonical_and_of_the_fields_type() {

@@ -157,13 +157,50 @@ impl List {
     /// Whether `value` is a member; a value of another type is not.
     pub fn contains(&self, value: &Value<'_>) -> bool {
         match (&*self.0, value) {
-            (Members::Strings(set), Value::String(s)) => set.contains(s.as_ref()),
+            (_, Value::String(text)) => self.contains_text(text),
             (Members::Ints(ranges), Value::Int(i)) => ranges.contains(i),
             (Members::Ips { v4, .. }, Value::Ip(IpAddr::V4(ip))) => v4.contains(&u32::from(*ip)),
             (Members::Ips { v6, .. }, Value::Ip(IpAddr::V6(ip))) => v6.contains(&u128::from(*ip)),
             (Members::Versions(ranges), Value::Version(v)) => ranges.contains(v),
             (Members::Times(ranges), Value::Time(t)) => ranges.contains(t),
             _ => false,
+        }
+    }
+
+    /// Whether a text is a member.
+    pub(crate) fn contains_text(&self, text: &[u8]) -> bool {
+        match &*self.0 {
+            Members::Strings(set) => set.contains(text),
+            _ => false,
+        }
+    }
+
+    /// The members of a list of strings.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let texts = match &*self.0 {
+            Members::Strings(set) => Some(set),
+            _ => None,
+        };
+        texts.into_iter().flatten().map(|text| &**text)
+    }
+
+    /// The members of any other list, as inclusive ranges.
+    pub(crate) fn ranges(&self) -> Vec<(Value<'static>, Value<'static>)> {
+        fn all<T: Clone>(
+            ranges: &Ranges<T>,
+            value: impl Fn(T) -> Value<'static>,
+        ) -> impl Iterator<Item = (Value<'static>, Value<'static>)> {
+            ranges.0.iter().map(move |(from, to)| (value(from.clone()), value(to.clone())))
+        }
+        match &*self.0 {
+            Members::Strings(_) => Vec::new(),
+            Members::Ints(ranges) => all(ranges, Value::Int).collect(),
+            Members::Ips { v4, v6 } => {
+                let v4 = all(v4, |ip| Value::Ip(std::net::Ipv4Addr::from(ip).into()));
+                v4.chain(all(v6, |ip| Value::Ip(std::net::Ipv6Addr::from(ip).into()))).collect()
+            }
+            Members::Versions(ranges) => all(ranges, Value::Version).collect(),
+            Members::Times(ranges) => all(ranges, Value::Time).collect(),
         }
     }
 

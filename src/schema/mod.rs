@@ -13,10 +13,10 @@ mod vocabulary;
 pub(crate) mod http;
 
 pub use field::Values;
-pub(crate) use field::{Arena, BuiltIn, Field, Input};
+pub(crate) use field::{Arena, BuiltIn, Field, Input, Kind, Plain};
 pub use http::{ClientAddr, NetworkError, PeerAddr, Trusted, canonical_path};
 pub use list::{BadMember, List};
-pub(crate) use pattern::{Pattern, PatternError};
+pub(crate) use pattern::{Matched, Pattern, PatternError, Patterns};
 pub use request::RequestHead;
 pub(crate) use value::{Order, any_compares, decimal4, parse_int};
 pub use value::{Time, Type, Value, Version};

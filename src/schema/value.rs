@@ -418,6 +418,11 @@ impl Version {
         }
         Some(Version(version))
     }
+
+    /// Empty where there is none.
+    pub(crate) fn pre_release(&self) -> &str {
+        &self.0.pre
+    }
 }
 
 /// A numeric identifier of semver: digits, no leading zero.

@@ -436,6 +436,7 @@ fn errors_answer_what_is_wrong() {
 
     let twice = error(&[("gray", 5), ("prod", 90), ("gray", 5)]);
     assert_eq!(twice.duplicate(), Some("gray"));
+    assert!(!twice.is_empty() && !twice.is_all_zero() && !twice.is_too_heavy());
     assert_eq!(twice.to_string(), "cluster `gray` has two weights in one split");
 }
 

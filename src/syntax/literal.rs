@@ -149,7 +149,7 @@ pub(crate) fn address(text: &str, span: Span) -> Result<IpAddr, Problem> {
         let problem = Problem::new(Code::BadLiteral, span, format!("{} is not an address", shown(text)));
         problem.label(if text.contains(':') {
             "IPv6 has eight groups of up to four hexadecimal digits; `::` stands for zeros, once"
-        } else if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        } else if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             "IPv4 has four numbers from 0 to 255, without leading zeros"
         } else {
             "as in `10.0.0.1` or `2001:db8::1`; a name is asked with `host`"

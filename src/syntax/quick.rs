@@ -495,7 +495,11 @@ impl<'t> Quick<'t> {
             }
             // Of the argument of a field nothing is reserved.
             None if quick.starts_string() => Some(Value::Field { name, argument: Some(quick.string()?) }),
-            None => Some(Value::Field { name, argument: Some(quick.word()?) }),
+            // Of `not` the scan thinks that it negates, and counts it.
+            None => {
+                let argument = quick.word().filter(|argument| argument.node != "not")?;
+                Some(Value::Field { name, argument: Some(argument) })
+            }
         })
     }
 

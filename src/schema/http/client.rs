@@ -741,6 +741,24 @@ mod tests {
     }
 
     #[test]
+    fn a_parameter_has_a_name_and_a_port_a_digit_or_a_word() {
+        assert_eq!(element(b"for=192.0.2.9;proto=http"), Some([192, 0, 2, 9].into()));
+        assert_eq!(element(b"for=192.0.2.9;=http"), None);
+        assert_eq!(element(b"=http;for=192.0.2.9"), None);
+        for (text, is) in [
+            ("80", true),
+            ("_x", true),
+            ("_.-_9", true),
+            ("_", false),
+            ("_!", false),
+            ("", false),
+            ("123456", false),
+        ] {
+            assert_eq!(is_port(text), is, "{text}");
+        }
+    }
+
+    #[test]
     fn hostile_headers_cost_no_more_than_their_length() {
         let start = Instant::now();
         for part in [

@@ -30,7 +30,7 @@ mod word;
 
 pub(crate) use authority::{host, host_under, port};
 pub use client::{ClientAddr, NetworkError, PeerAddr, Trusted};
-pub(crate) use cookie::Name as CookieName;
+pub(crate) use cookie::{Name as CookieName, pairs as cookie_pairs};
 pub use path::canonical as canonical_path;
 pub(crate) use path::{is_canonical, under as path_under};
-pub(crate) use query::values as query_values;
+pub(crate) use query::{pairs as query_pairs, values as query_values};

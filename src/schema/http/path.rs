@@ -145,11 +145,8 @@ fn kept(high: u8, low: u8) -> bool {
         && escape::decode(high, low).is_some_and(|byte| !escape::unreserved(byte))
 }
 
-/// The canonical form of a path without a fragment, written anew.
+/// The canonical form of a path without a fragment that is not canonical, written anew.
 fn rebuild(raw: &[u8]) -> Vec<u8> {
-    if raw.is_empty() || raw == b"*" {
-        return raw.to_vec();
-    }
     // Room for the slash in front and a few `%25`; hostile paths grow it.
     let mut out = Vec::with_capacity(raw.len() + 8);
     out.push(b'/');
@@ -395,6 +392,38 @@ mod tests {
             ("/abc#", "/abc"),
             ("/abc#fragment?param=value", "/abc"),
         ]);
+    }
+
+    #[test]
+    fn a_path_of_ordinary_bytes_is_plain_at_any_length() {
+        let ordinary = b"/AZaz09_-xmn/b.c/(d):e@f,g=h*i+j\\kl/zyxwv";
+        for length in 1..=ordinary.len() {
+            assert!(plain(&ordinary[..length]), "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_plain_is_faultless_wherever_in_a_word_a_fault_stands() {
+        let ordinary = b"/abcdefg/hijklmn/op";
+        let odd = *b"%#<>[]^`{|}\"/. \x00\x1f\x7f\x80\xff~&'?a";
+        for length in [8, 9, 12, 16, 17, ordinary.len()] {
+            for first in 1..length {
+                for byte in 0..=u8::MAX {
+                    let mut path = ordinary[..length].to_vec();
+                    path[first] = byte;
+                    assert!(!plain(&path) || faultless(&path), "{}", path.escape_ascii());
+                }
+                for second in first + 1..length {
+                    for (byte, other) in
+                        odd.iter().flat_map(|byte| odd.iter().map(move |other| (byte, other)))
+                    {
+                        let mut path = ordinary[..length].to_vec();
+                        (path[first], path[second]) = (*byte, *other);
+                        assert!(!plain(&path) || faultless(&path), "{}", path.escape_ascii());
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -30,6 +30,20 @@ pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     Some(memchr(byte, rest)? + before)
 }
 
+/// The parts between the places where a byte stands, as `slice::split` gives them.
+pub(super) fn split(byte: u8, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(bytes);
+    std::iter::from_fn(move || {
+        let bytes = rest?;
+        let Some(at) = find(byte, bytes) else {
+            rest = None;
+            return Some(bytes);
+        };
+        rest = bytes.get(at + 1..);
+        bytes.get(..at)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -40,6 +54,12 @@ mod tests {
         #[test]
         fn find_is_memchr(bytes in prop::collection::vec(prop_oneof![b'%'..=b'\'', any::<u8>()], 0..24), byte in b'%'..=b'\'') {
             prop_assert_eq!(find(byte, &bytes), memchr(byte, &bytes));
+        }
+
+        #[test]
+        fn split_is_that_of_slices(bytes in prop::collection::vec(b'%'..=b'(', 0..24)) {
+            let want: Vec<&[u8]> = bytes.split(|byte| *byte == b'%').collect();
+            prop_assert_eq!(split(b'%', &bytes).collect::<Vec<_>>(), want);
         }
     }
 }
