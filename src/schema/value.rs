@@ -50,9 +50,13 @@ pub enum Value<'a> {
     Percent(u32),
 }
 
-/// An instant, in nanoseconds since the Unix epoch; what the field `now` holds.
+/// An instant, since the Unix epoch; what the field `now` holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(i128);
+pub struct Time {
+    seconds: i64,
+    /// Behind that second, less than a billion.
+    nanos: u32,
+}
 
 /// A version as [semver 2](https://semver.org/spec/v2.0.0.html) orders them, without its build metadata.
 ///
@@ -319,6 +323,9 @@ impl<'a> From<Cow<'a, str>> for Value<'a> {
 
 // === impl Time ===
 
+/// Nanoseconds of a second.
+const SECOND: i128 = 1_000_000_000;
+
 impl Time {
     /// Reads an RFC 3339 instant, which must have an offset.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -352,27 +359,35 @@ impl Time {
         if !zoned {
             return None;
         }
-        let stamp: jiff::Timestamp = text.parse().ok()?;
-        Some(Time(stamp.as_nanosecond()))
+        let nanos = text.parse::<jiff::Timestamp>().ok()?.as_nanosecond();
+        Some(Time {
+            seconds: i64::try_from(nanos.div_euclid(SECOND)).ok()?,
+            nanos: u32::try_from(nanos.rem_euclid(SECOND)).ok()?,
+        })
     }
 }
 
 impl From<SystemTime> for Time {
     fn from(value: SystemTime) -> Self {
-        let nanos = |d: Duration| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX);
-        Time(match value.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => nanos(since),
-            Err(before) => -nanos(before.duration()),
-        })
+        let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+        match value.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => Time { seconds: seconds(since), nanos: since.subsec_nanos() },
+            Err(before) => {
+                // Down to the whole second before it.
+                let up = (1_000_000_000 - before.duration().subsec_nanos()) % 1_000_000_000;
+                Time { seconds: -seconds(before.duration()) - i64::from(up > 0), nanos: up }
+            }
+        }
     }
 }
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_nanosecond(self.0) {
+        let nanos = i128::from(self.seconds) * SECOND + i128::from(self.nanos);
+        match jiff::Timestamp::from_nanosecond(nanos) {
             Ok(stamp) => write!(f, "{stamp}"),
             // Outside the years -9999 to 9999 there is no RFC 3339 text.
-            Err(_) => write!(f, "{}ns", self.0),
+            Err(_) => write!(f, "{nanos}ns"),
         }
     }
 }
@@ -451,6 +466,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_moment_of_the_clock_is_what_is_written_of_it() {
+        for (text, seconds, nanos) in [
+            ("1970-01-01T00:00:00Z", 0_i64, 0),
+            ("1970-01-01T00:00:01.5Z", 1, 500_000_000),
+            ("1969-12-31T23:59:59.25Z", -1, 250_000_000),
+            ("1969-12-31T23:59:59Z", -1, 0),
+        ] {
+            let moment = match u64::try_from(seconds) {
+                Ok(seconds) => SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+                Err(_) => SystemTime::UNIX_EPOCH - Duration::from_secs(seconds.unsigned_abs()),
+            } + Duration::from_nanos(nanos);
+            let time = Time::parse(text).unwrap();
+            assert_eq!((Time::from(moment), time.to_string()), (time, text.to_owned()));
+        }
+    }
 
     fn values() -> impl Strategy<Value = (Vec<Value<'static>>, Vec<Value<'static>>)> {
         let row = |value: BoxedStrategy<Value<'static>>| {
