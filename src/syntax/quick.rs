@@ -204,7 +204,7 @@ impl<'t> Quick<'t> {
     // === statements ===
 
     fn statement(&mut self) -> Option<Statement<'t>> {
-        Some(match self.word()?.node {
+        Some(match self.word()? {
             "route" => Statement::Rule(self.rule(State::Live)?),
             "paused" if self.keyword("route") => Statement::Rule(self.rule(State::Paused)?),
             "shadow" if self.keyword("route") => Statement::Rule(self.rule(State::Shadow)?),
@@ -237,14 +237,14 @@ impl<'t> Quick<'t> {
         let mut by = None;
         if self.keyword("by") {
             let key = self.value()?;
-            let salt = if self.keyword("salt") { Some(self.string()?) } else { None };
+            let salt = if self.keyword("salt") { Some(self.spanned(Quick::string)?) } else { None };
             by = Some(&*self.arena.alloc(By { key, salt }));
         }
         Some(Outcome {
             first,
             others: others.into_bump_slice(),
             by,
-            place: Place(Span::new(start, self.end)),
+            place: Place(self.since(start)),
         })
     }
 
@@ -252,8 +252,10 @@ impl<'t> Quick<'t> {
         let cluster = self.name()?;
         let mut weight = None;
         if matches!(self.byte(0), b'0'..=b'9' | b'-') {
+            let start = self.at;
             let token = self.number()?;
-            weight = Some(Spanned::new(literal::weight(token.node, token.span).ok()?, token.span));
+            let span = self.since(start);
+            weight = Some(Spanned::new(literal::weight(token, span).ok()?, span));
         }
         Some(Target { cluster, weight })
     }
@@ -262,9 +264,9 @@ impl<'t> Quick<'t> {
         self.within("[", "]", |quick| {
             let mut members = Vec::new_in(quick.arena);
             while !quick.comes("]") {
-                let from = quick.literal()?;
+                let from = quick.spanned(Quick::literal)?;
                 members.push(match quick.symbol("..") {
-                    true => Member::Range(quick.arena.alloc((from, quick.literal()?))),
+                    true => Member::Range(quick.arena.alloc((from, quick.spanned(Quick::literal)?))),
                     false => Member::One(from),
                 });
                 if !quick.symbol(",") {
@@ -281,7 +283,7 @@ impl<'t> Quick<'t> {
     fn condition(&mut self) -> Option<Spanned<Condition<'t>>> {
         let start = self.at;
         let condition = self.expression()?.condition()?;
-        Some(Spanned::new(condition.node, Span::new(start, self.end)))
+        Some(Spanned::new(condition.node, self.since(start)))
     }
 
     fn expression(&mut self) -> Option<Node<'t>> {
@@ -337,13 +339,15 @@ impl<'t> Quick<'t> {
 
     fn comparison(&mut self) -> Option<Node<'t>> {
         let left = self.remainder()?;
+        let start = self.at;
         let Some(comparator) = self.comparator() else { return Some(left) };
+        let at = self.since(start);
         let left = left.value()?;
         let right = self.remainder()?;
         let span = left.span.to(right.span);
-        let condition = match comparator.node {
+        let condition = match comparator {
             Comparator::Relation(relation) => {
-                let relation = Spanned::new(relation, comparator.span);
+                let relation = Spanned::new(relation, at);
                 Condition::Compare(self.arena.alloc(Compare { left, relation, right: right.value()? }))
             }
             Comparator::In { negated } => {
@@ -354,7 +358,7 @@ impl<'t> Quick<'t> {
         self.comparator().is_none().then_some(Node::new(Kind::Condition(condition), span))
     }
 
-    fn comparator(&mut self) -> Option<Spanned<Comparator>> {
+    fn comparator(&mut self) -> Option<Comparator> {
         let (relation, length) = match (self.byte(0), self.byte(1)) {
             (b'=', b'=') => (Relation::Equal, 2),
             (b'!', b'=') => (Relation::Unequal, 2),
@@ -368,12 +372,15 @@ impl<'t> Quick<'t> {
                 "contains" => (Relation::Contains, 8),
                 "under" => (Relation::Under, 5),
                 "matches" => (Relation::Matches, 7),
-                "in" => return Some(Spanned::new(Comparator::In { negated: false }, self.token(2)?.span)),
+                "in" => {
+                    self.token(2)?;
+                    return Some(Comparator::In { negated: false });
+                }
                 "not" => {
                     let before = (self.at, self.end);
-                    let not = self.token(3)?;
+                    self.token(3)?;
                     if self.keyword("in") {
-                        return Some(Spanned::new(Comparator::In { negated: true }, not.span));
+                        return Some(Comparator::In { negated: true });
                     }
                     (self.at, self.end) = before;
                     return None;
@@ -382,7 +389,8 @@ impl<'t> Quick<'t> {
             },
             _ => return None,
         };
-        Some(Spanned::new(Comparator::Relation(relation), self.token(length)?.span))
+        self.token(length)?;
+        Some(Comparator::Relation(relation))
     }
 
     fn value(&mut self) -> Option<Operand<'t>> {
@@ -443,9 +451,9 @@ impl<'t> Quick<'t> {
         let value = match self.byte(0) {
             b'(' | b'[' => return self.bracketed(),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' if self.fence().is_none() => self.named()?,
-            _ => Value::Literal(self.literal()?.node),
+            _ => Value::Literal(self.literal()?),
         };
-        Some(Node::new(Kind::Value(self.arena.alloc(value)), Span::new(start, self.end)))
+        Some(Node::new(Kind::Value(self.arena.alloc(value)), self.since(start)))
     }
 
     #[inline(never)]
@@ -453,23 +461,23 @@ impl<'t> Quick<'t> {
         let start = self.at;
         if self.comes("[") {
             let members = self.members()?;
-            return Some(Node::new(Kind::Set(Set::Literal(members)), Span::new(start, self.end)));
+            return Some(Node::new(Kind::Set(Set::Literal(members)), self.since(start)));
         }
         let node = self.within("(", ")", Quick::expression)?;
         Some(match node.node {
             // A condition is what stands inside, a value has its parentheses.
             Kind::Condition(_) => node,
-            other => Node::new(other, Span::new(start, self.end)),
+            other => Node::new(other, self.since(start)),
         })
     }
 
     /// What starts with a word: a field, a call, a bool, or an address as `fe80::1`.
     #[inline(always)]
     fn named(&mut self) -> Option<Value<'t>> {
-        let name = self.word()?;
+        let name = self.spanned(Quick::word)?;
         if self.end == self.at && self.comes(":") {
             self.at = name.span.start;
-            return Some(Value::Literal(self.literal()?.node));
+            return self.literal().map(Value::Literal);
         }
         let call = self.comes("(");
         match name.node {
@@ -494,10 +502,12 @@ impl<'t> Quick<'t> {
                 Some(Value::Call { function, arguments: arguments.into_bump_slice() })
             }
             // Of the argument of a field nothing is reserved.
-            None if quick.starts_string() => Some(Value::Field { name, argument: Some(quick.string()?) }),
+            None if quick.starts_string() => {
+                Some(Value::Field { name, argument: Some(quick.spanned(Quick::string)?) })
+            }
             // Of `not` the scan thinks that it negates, and counts it.
             None => {
-                let argument = quick.word().filter(|argument| argument.node != "not")?;
+                let argument = quick.spanned(Quick::word).filter(|argument| argument.node != "not")?;
                 Some(Value::Field { name, argument: Some(argument) })
             }
         })
@@ -507,27 +517,28 @@ impl<'t> Quick<'t> {
 
     fn name(&mut self) -> Option<Text<'t>> {
         if self.comes("\"") {
-            return self.string().filter(|name| !name.node.is_empty());
+            return self.spanned(Quick::string).filter(|name| !name.node.is_empty());
         }
-        self.word().filter(|word| !is_reserved(word.node))
+        self.spanned(Quick::word).filter(|word| !is_reserved(word.node))
     }
 
     /// A literal as it stands in a list: a word is a bool.
-    fn literal(&mut self) -> Option<Spanned<Literal<'t>>> {
+    fn literal(&mut self) -> Option<Literal<'t>> {
         if self.starts_string() {
-            let string = self.string()?;
-            return Some(Spanned::new(Literal::String(string.node), string.span));
+            return self.string().map(Literal::String);
         }
         let word = self.letters();
         if matches!(word, "true" | "false") && self.byte(word.len()) != b':' {
-            return Some(Spanned::new(Literal::Bool(word == "true"), self.token(word.len())?.span));
+            self.token(word.len())?;
+            return Some(Literal::Bool(word == "true"));
         }
+        let start = self.at;
         let token = self.number()?;
-        Some(Spanned::new(literal::number(token.node, token.span).ok()?, token.span))
+        literal::number(token, self.since(start)).ok()
     }
 
     /// A number, an address or a network, as generously as the grammar takes them.
-    fn number(&mut self) -> Option<Text<'t>> {
+    fn number(&mut self) -> Option<&'t str> {
         let row = |at: usize| {
             let rest = self.text.as_bytes().get(self.at + at..).unwrap_or_default();
             rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count()
@@ -554,7 +565,7 @@ impl<'t> Quick<'t> {
     }
 
     /// A string, raw or not.
-    fn string(&mut self) -> Option<Text<'t>> {
+    fn string(&mut self) -> Option<&'t str> {
         let rest = self.text.as_bytes().get(self.at..).filter(|_| self.starts_string())?;
         if let Some(hashes) = self.fence() {
             let mut length = hashes + 2;
@@ -565,8 +576,7 @@ impl<'t> Quick<'t> {
                     _ => length += 1,
                 }
             }
-            let token = self.token(length + 1 + hashes)?;
-            return Some(Spanned::new(literal::raw(token.node), token.span));
+            return self.token(length + 1 + hashes).map(literal::raw);
         }
         let (mut length, mut escapes) = (1, false);
         loop {
@@ -581,15 +591,12 @@ impl<'t> Quick<'t> {
             }
         }
         let inside = self.text.get(self.at + 1..self.at + length)?;
+        let start = self.at;
         let token = self.token(length + 1)?;
-        let string = match escapes {
-            true => literal::string(token.node, token.span, self.arena).ok()?,
-            false => inside,
-        };
-        Some(Spanned::new(string, token.span))
+        if escapes { literal::string(token, self.since(start), self.arena).ok() } else { Some(inside) }
     }
 
-    fn word(&mut self) -> Option<Text<'t>> {
+    fn word(&mut self) -> Option<&'t str> {
         let starts = matches!(self.byte(0), b'a'..=b'z' | b'A'..=b'Z' | b'_');
         if starts && self.fence().is_none() { self.token(self.letters().len()) } else { None }
     }
@@ -658,10 +665,24 @@ impl<'t> Quick<'t> {
 
     /// Takes so many bytes, and goes to the next token.
     #[inline]
-    fn token(&mut self, length: usize) -> Option<Text<'t>> {
-        let span = Span::new(self.at, self.at + length);
-        (self.at, self.end) = (skip_blank(self.text, span.end), span.end);
-        Some(Spanned::new(self.text.get(span.start..span.end)?, span))
+    fn token(&mut self, length: usize) -> Option<&'t str> {
+        let (start, end) = (self.at, self.at + length);
+        (self.at, self.end) = (skip_blank(self.text, end), end);
+        self.text.get(start..end)
+    }
+
+    /// From `start` to the end of the last token.
+    #[inline]
+    fn since(&self, start: usize) -> Span {
+        Span::new(start, self.end)
+    }
+
+    /// What is read, with its place.
+    #[inline]
+    fn spanned<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Spanned<T>> {
+        let start = self.at;
+        let node = read(self)?;
+        Some(Spanned::new(node, self.since(start)))
     }
 }
 
