@@ -240,12 +240,7 @@ impl<'t> Quick<'t> {
             let salt = if self.keyword("salt") { Some(self.spanned(Quick::string)?) } else { None };
             by = Some(&*self.arena.alloc(By { key, salt }));
         }
-        Some(Outcome {
-            first,
-            others: others.into_bump_slice(),
-            by,
-            place: Place(self.since(start)),
-        })
+        Some(Outcome { first, others: others.into_bump_slice(), by, place: Place(self.since(start)) })
     }
 
     fn target(&mut self) -> Option<Target<'t>> {
