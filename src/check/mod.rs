@@ -1,10 +1,10 @@
 //! Tree to meaning: names are found, types fit, and what is surely not meant is pointed at.
 //!
 //! ```text
-//! ast::File ──resolve──▶ Rules (typed) ──lint──▶ warnings
-//!                          │
-//!                          ├─▶ compile: what runs
-//!                          └─▶ reference: the law, slow and obvious
+//! statements ──resolve──▶ Rules (typed) ──lint──▶ warnings
+//!                           │
+//!                           ├─▶ compile: what runs
+//!                           └─▶ reference: the law, slow and obvious
 //! ```
 
 mod coerce;

@@ -1,8 +1,12 @@
 //! Text to tree and back: the grammar, the parser, the tree with its spans, and the printer.
 //!
 //! ```text
-//! text ──scan──▶ nesting, places to go on after a mistake, comments
-//!      ──parse─▶ File (tree with spans)  ──print──▶ canonical text
+//! text ──quick─▶ statement (tree with spans), one by one
+//!      └─ or, where that gives up,
+//!        ──scan──▶ nesting, places to go on after a mistake, comments
+//!        ──parse─▶ statement, or what is wrong with it
+//!
+//! statements and comments: File ──print──▶ canonical text
 //! ```
 //!
 //! `parse(print(file)) == file` for every file: nodes compare without their spans.
