@@ -791,3 +791,31 @@ fn satisfies(value: &Value<'_>, predicate: &Predicate) -> bool {
         Predicate::CompareTo(..) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_no_fault_with_what_is_plain() {
+        let letters = b"aA1.-/_~%?#:*[";
+        let mut texts = vec![Vec::new()];
+        let mut plain = 0;
+        for _ in 0..5 {
+            for text in &texts {
+                for field in [Field::Host, Field::Path] {
+                    let is_plain = is_plain(&field, text);
+                    let expr = Expr::Field(field);
+                    for whole in [Whole::Yes, Whole::Start, Whole::No] {
+                        let fault = fault(&expr, text, whole);
+                        assert!(!is_plain || fault.is_none(), "{expr:?} {:?}", String::from_utf8_lossy(text));
+                    }
+                    plain += usize::from(is_plain);
+                }
+            }
+            let longer = |text: &Vec<u8>| letters.map(|letter| [text.as_slice(), &[letter]].concat());
+            texts = texts.iter().flat_map(longer).collect();
+        }
+        assert!(plain > 500, "{plain}");
+    }
+}
