@@ -13,7 +13,7 @@ use super::counters::{Count, Counters, Key};
 use super::pipeline;
 use super::rules::Rules;
 use super::ruleset::{Decision, RuleSet, StatementKind};
-use super::seats::{Running, Seat};
+use super::seats::{Hold, Running};
 use super::settings::{Chance, Clock, EngineBuilder};
 use crate::diagnostic::Diagnostics;
 use crate::explain::Explanation;
@@ -120,9 +120,9 @@ impl Engine {
 
     /// Decides where a request goes, and counts it. The cost does not depend on how often rules are replaced.
     pub fn decide<'r>(&self, request: impl Into<RequestHead<'r>>) -> Decision {
-        let seat = self.shared.seat();
-        let moment = self.moment(&seat.rules);
-        Decision::of(seat, request.into(), moment)
+        let hold = self.shared.seat();
+        let moment = self.moment(&hold.seat().rules);
+        Decision::of(hold, request.into(), moment)
     }
 
     /// As [`Engine::decide`], with the time and the chance from outside.
@@ -268,8 +268,8 @@ impl fmt::Debug for Engine {
 impl Shared {
     /// This thread's seat at the current rules.
     #[inline]
-    fn seat(&self) -> Arc<Seat> {
-        Seat::taken(self.latest.load(Ordering::Acquire)).unwrap_or_else(|| self.current.load().take_seat())
+    fn seat(&self) -> Hold {
+        Hold::taken(self.latest.load(Ordering::Acquire)).unwrap_or_else(|| self.current.load().take_seat())
     }
 
     fn past(&self) -> std::sync::MutexGuard<'_, Past> {

@@ -3,7 +3,7 @@
 //! On the path of a request nothing is written that another core writes too: no count, and no count of references.
 //! A thread takes the seat of its number; the references that its decisions hold are to the seat.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,21 +16,43 @@ pub(super) struct Running {
     /// Unlike that of any other, of whatever engine.
     pub(super) id: u64,
     pub(super) rules: Arc<RuleSet>,
+    /// One for each thread, and the last for all that are too many.
     seats: Box<[OnceLock<Arc<Seat>>]>,
 }
 
 /// A thread's place at a rule set. Aligned so that no two share a cache line, or two lines that are fetched together.
 #[repr(align(128))]
 pub(super) struct Seat {
-    /// Of the rule set in use.
-    id: u64,
+    at: At,
+    /// Whether more than one thread may count here.
+    shared: bool,
     pub(super) rules: Arc<RuleSet>,
     cells: Box<[AtomicU64]>,
 }
 
+/// Which seat it is: of which rule set in use, and whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct At {
+    running: u64,
+    number: u32,
+}
+
+/// A reference to a seat. The thread that took it gets it back and lends it to a later decision: to count a reference
+/// takes as long as reading a field.
+pub(super) struct Hold(Option<Arc<Seat>>);
+
+/// The seat that a thread took last.
+struct Taken {
+    at: Cell<At>,
+    /// References to it: one to be cloned, and some that were given back.
+    spare: RefCell<Vec<Arc<Seat>>>,
+}
+
+/// How many references a thread keeps: about as many as it has requests under way.
+const SPARE: usize = 64;
+
 thread_local! {
-    /// The seat that a thread took last.
-    static TAKEN: Cell<Option<Arc<Seat>>> = const { Cell::new(None) };
+    static TAKEN: Taken = const { Taken { at: Cell::new(At::NONE), spare: RefCell::new(Vec::new()) } };
 }
 
 // === impl Running ===
@@ -39,19 +61,25 @@ impl Running {
     pub(super) fn new(rules: Arc<RuleSet>) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let cores = std::thread::available_parallelism().map_or(8, usize::from);
-        let seats = (cores * 4).next_power_of_two().max(16);
+        let seats = (cores * 4).next_power_of_two().max(16) + 1;
         let seats = (0..seats).map(|_| OnceLock::new()).collect();
         Running { id: IDS.fetch_add(1, Ordering::Relaxed), rules, seats }
     }
 
     /// Gives this thread its seat, which it keeps until it takes another one. Shared with other threads only where
     /// there are many more of them than cores.
-    #[expect(clippy::indexing_slicing, reason = "the number of seats is a power of two")]
-    pub(super) fn take_seat(&self) -> Arc<Seat> {
-        let seat = &self.seats[thread_number() & (self.seats.len() - 1)];
-        let seat = seat.get_or_init(|| Arc::new(Seat::new(self.id, self.rules.clone())));
-        let _ = TAKEN.try_with(|taken| taken.set(Some(seat.clone())));
-        seat.clone()
+    #[cold]
+    #[expect(clippy::indexing_slicing, reason = "the number is at most that of the last seat")]
+    pub(super) fn take_seat(&self) -> Hold {
+        let last = self.seats.len() - 1;
+        let number = thread_number().min(last);
+        let at = At { running: self.id, number: number as u32 };
+        let seat =
+            self.seats[number].get_or_init(|| Arc::new(Seat::new(at, number == last, self.rules.clone())));
+        let mut spare = Vec::with_capacity(SPARE);
+        spare.push(seat.clone());
+        let _ = TAKEN.try_with(|taken| taken.change(at, spare));
+        Hold(Some(seat.clone()))
     }
 
     /// Whether nobody counts any more: there is no seat that somebody has.
@@ -74,53 +102,113 @@ impl Running {
 // === impl Seat ===
 
 impl Seat {
-    /// The seat that this thread took last, if it is one at that rule set in use. Reads what no other thread writes.
-    #[inline]
-    pub(super) fn taken(id: u64) -> Option<Arc<Self>> {
-        TAKEN
-            .try_with(|taken| {
-                let seat = taken.take()?;
-                let found = (seat.id == id).then(|| seat.clone());
-                taken.set(Some(seat));
-                found
-            })
-            .ok()
-            .flatten()
-    }
-
-    fn new(id: u64, rules: Arc<RuleSet>) -> Self {
+    fn new(at: At, shared: bool, rules: Arc<RuleSet>) -> Self {
         // Room at the end: the allocator may put what another thread writes right behind.
         const LINE: usize = 16;
         let cells = rules.compiled.program.cells() + LINE;
-        Seat { id, rules, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
+        Seat { at, shared, rules, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Adds one to a counter.
+    /// Adds one to a counter. Only for the thread that took the seat, while it decides.
     #[inline]
     pub(super) fn count(&self, cell: u32) {
-        if let Some(cell) = self.cells.get(cell as usize) {
-            // Nothing is ordered by a count.
+        let Some(cell) = self.cells.get(cell as usize) else { return };
+        // Nothing is ordered by a count.
+        if self.shared {
             cell.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // Nobody else writes here, so that nothing is lost between the two.
+            cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
+    }
+}
+
+// === impl At ===
+
+impl At {
+    const NONE: At = At { running: u64::MAX, number: 0 };
+}
+
+// === impl Taken ===
+
+impl Taken {
+    fn change(&self, at: At, spare: Vec<Arc<Seat>>) {
+        self.at.set(at);
+        // What is dropped may be a whole rule set, with fields of the application that decide something themselves.
+        let old = self.spare.try_borrow_mut().map(|mut place| std::mem::replace(&mut *place, spare));
+        drop(old);
+    }
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// The seat that this thread took last, if it is one at that rule set in use. Reads what no other thread writes.
+    #[inline]
+    pub(super) fn taken(id: u64) -> Option<Self> {
+        let seat = TAKEN.try_with(|taken| {
+            if taken.at.get().running != id {
+                return None;
+            }
+            let mut spare = taken.spare.try_borrow_mut().ok()?;
+            if spare.len() > 1 { spare.pop() } else { spare.last().cloned() }
+        });
+        Some(Hold(Some(seat.ok().flatten()?)))
+    }
+
+    #[inline]
+    #[expect(clippy::unreachable, reason = "only `drop` takes what is held")]
+    pub(super) fn seat(&self) -> &Arc<Seat> {
+        match &self.0 {
+            Some(seat) => seat,
+            None => unreachable!("a hold without a seat"),
+        }
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Self {
+        Hold(Some(self.seat().clone()))
+    }
+}
+
+impl Drop for Hold {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(seat) = self.0.take() else { return };
+        // Another thread would take it for its own, and count where it must not.
+        let _ = TAKEN.try_with(|taken| {
+            if taken.at.get() == seat.at
+                && let Ok(mut spare) = taken.spare.try_borrow_mut()
+                && spare.len() < spare.capacity()
+            {
+                spare.push(seat);
+            }
+        });
     }
 }
 
 // === threads ===
 
-/// A small number that no other living thread has: the numbers of threads that ended are given out again.
+/// A small number that no other living thread has: the numbers of threads that ended are given out again. One that is
+/// ending has the highest there is, as its own may be given out already.
 fn thread_number() -> usize {
-    thread_local! {
-        static NUMBER: Number = Number::take();
-        // A plain copy: reading it needs no destructor to be checked.
-        static QUICK: Cell<usize> = const { Cell::new(usize::MAX) };
+    let number = QUICK.get();
+    if number != NONE {
+        return number;
     }
-    let quick = QUICK.try_with(Cell::get).unwrap_or(0);
-    if quick != usize::MAX {
-        return quick;
-    }
-    let number = NUMBER.try_with(|number| number.0).unwrap_or(0);
-    let _ = QUICK.try_with(|quick| quick.set(number));
+    let number = NUMBER.try_with(|number| number.0).unwrap_or(ENDING);
+    QUICK.set(number);
     number
+}
+
+const NONE: usize = usize::MAX;
+const ENDING: usize = usize::MAX - 1;
+
+thread_local! {
+    static NUMBER: Number = Number::take();
+    // A plain copy: reading it needs no destructor to be checked.
+    static QUICK: Cell<usize> = const { Cell::new(NONE) };
 }
 
 struct Number(usize);
@@ -147,6 +235,11 @@ impl Number {
 
 impl Drop for Number {
     fn drop(&mut self) {
+        // Destructors that run after this one may decide too, and then this thread's seat is another's.
+        QUICK.set(ENDING);
+        let _ = TAKEN.try_with(|taken| {
+            taken.change(At::NONE, Vec::new());
+        });
         NUMBERS.lock().unwrap_or_else(PoisonError::into_inner).free.push(self.0);
     }
 }
