@@ -76,6 +76,18 @@ pub(crate) fn with_header(requests: &[Request<()>], name: &'static str) -> Vec<R
     requests.iter().map(mark).collect()
 }
 
+/// `count` rules `host == … && path starts_with …`, of which the two in the middle are for requests.
+pub(crate) fn tenants(count: usize) -> String {
+    let host = |at| match at {
+        _ if at == count / 2 => "shop.example.com".to_owned(),
+        _ if at == count / 2 + 1 => "static.example.com".to_owned(),
+        _ => format!("tenant-{at}.example.com"),
+    };
+    let rule =
+        |at| format!("route r{at}: host == \"{}\" && path starts_with \"/checkout/\" => gray\n", host(at));
+    (0..count).map(rule).collect::<String>() + "default => prod"
+}
+
 /// `count` rules of every kind. No request meets any, but for the first rule one with `x-first: yes`, and for
 /// the last one with `x-last: yes`.
 pub(crate) fn mixed(count: usize) -> String {

@@ -73,7 +73,7 @@ impl Condition {
     /// Whether it is true of a request at a time.
     pub fn matches_at<'r>(&self, request: impl Into<RequestHead<'r>>, now: SystemTime) -> bool {
         let input = Input { head: request.into(), now, client: &self.inner.schema.client };
-        Run::with(&self.inner.compiled.program, input, 0, |run| run.matches())
+        Run::new(&self.inner.compiled.program, &input, 0).matches()
     }
 
     /// What the reference evaluator says, which walks the condition as it is written; for tests that hold the

@@ -14,7 +14,7 @@ use crate::schema::{Input, RequestHead, Schema};
 
 use super::engine::Moment;
 use super::reach::Reach;
-use super::seats::Seat;
+use super::seats::Hold;
 
 /// A compiled rule set with its revision: what an engine decides by at one time.
 pub struct RuleSet {
@@ -28,7 +28,7 @@ pub struct RuleSet {
 /// The middleware leaves it in the request's extensions. A clone costs one reference count.
 #[derive(Clone)]
 pub struct Decision {
-    seat: Arc<Seat>,
+    hold: Hold,
     route: Option<u32>,
     cluster: u32,
     moment: Moment,
@@ -139,8 +139,8 @@ impl RuleSet {
     pub(super) fn decide_three_ways(&self, head: RequestHead<'_>, moment: Moment) -> [(Option<u32>, u32); 3] {
         let input = self.input(head, moment.now);
         let Compiled { program, typed, .. } = &self.compiled;
-        let index = Run::with(program, input, moment.chance, |run| run.decide(|_| {}));
-        let all = Run::with(program, input, moment.chance, |run| run.decide_by_all(|_| {}));
+        let index = Run::new(program, &input, moment.chance).decide(|_| {});
+        let all = Run::new(program, &input, moment.chance).decide_by_all(|_| {});
         let told = reference::decide(typed, &input, moment.chance, &mut ());
         let route = told.route.and_then(|route| u32::try_from(route).ok());
         [(index.route, index.cluster), (all.route, all.cluster), (route, told.cluster)]
@@ -165,25 +165,25 @@ impl fmt::Debug for RuleSet {
 impl Decision {
     /// Decides. Counts.
     #[inline]
-    pub(super) fn of(seat: Arc<Seat>, head: RequestHead<'_>, moment: Moment) -> Self {
+    pub(super) fn of(hold: Hold, head: RequestHead<'_>, moment: Moment) -> Self {
+        let seat = &**hold.seat();
         let rules = &seat.rules;
         let input = rules.input(head, moment.now);
-        let Outcome { route, cluster } = Run::with(&rules.compiled.program, input, moment.chance, |run| {
-            run.decide(|cell| seat.count(cell))
-        });
-        Decision { seat, route, cluster, moment }
+        let Outcome { route, cluster } =
+            Run::new(&rules.compiled.program, &input, moment.chance).decide(|cell| seat.count(cell));
+        Decision { hold, route, cluster, moment }
     }
 
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
     /// the one that was decided. A [request header](crate::TrafficSplitLayer::request_header) that the layer set
     /// or took away after deciding is such a change, for rules that look at it. Walks the rules as they are written, at leisure; counts nothing.
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
-        self.seat.rules.explain(request.into(), self.moment)
+        self.hold.seat().rules.explain(request.into(), self.moment)
     }
 
     /// The name of the cluster, one of those that the application declared.
     pub fn cluster(&self) -> &str {
-        self.seat.rules.compiled.typed.clusters.get(self.cluster as usize).map_or("", |name| name)
+        self.hold.seat().rules.compiled.typed.clusters.get(self.cluster as usize).map_or("", |name| name)
     }
 
     /// The cluster's place among those that the application declared, from 0. The same for the engine's whole
@@ -194,7 +194,7 @@ impl Decision {
 
     /// The name of the route that decided; `None` for the default.
     pub fn rule(&self) -> Option<&str> {
-        let route = self.seat.rules.compiled.typed.routes.get(self.route? as usize)?;
+        let route = self.hold.seat().rules.compiled.typed.routes.get(self.route? as usize)?;
         Some(&route.name)
     }
 
@@ -205,12 +205,12 @@ impl Decision {
 
     /// The revision of the rules that decided.
     pub fn revision(&self) -> u64 {
-        self.seat.rules.revision
+        self.hold.seat().rules.revision
     }
 
     /// The rules that decided.
     pub fn rules(&self) -> &Arc<RuleSet> {
-        &self.seat.rules
+        &self.hold.seat().rules
     }
 }
 
@@ -263,10 +263,9 @@ mod tests {
     fn asked(engine: &Engine, request: &Request<()>) -> usize {
         let rules = engine.rules();
         let input = rules.input(request.into(), SystemTime::UNIX_EPOCH);
-        Run::with(&rules.compiled.program, input, 0, |run| {
-            run.decide_by_all(|_| {});
-            run.asked
-        })
+        let mut run = Run::new(&rules.compiled.program, &input, 0);
+        run.decide_by_all(|_| {});
+        run.asked
     }
 
     #[test]

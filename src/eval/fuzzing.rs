@@ -54,10 +54,10 @@ fn runs(program: &Program, u: &mut Unstructured<'_>) {
         let chance = u.arbitrary().unwrap_or(0);
 
         let mut counted = Vec::new();
-        let outcome = Run::with(program, input, chance, |run| run.decide(|cell| counted.push(cell)));
+        let outcome = Run::new(program, &input, chance).decide(|cell| counted.push(cell));
         assert!(counted.iter().all(|cell| (*cell as usize) < program.cells()), "{counted:?}\n{program}");
         assert_eq!((outcome, counted), walk(program, input, chance), "{program}");
-        let matches = Run::with(program, input, chance, |run| run.matches());
+        let matches = Run::new(program, &input, chance).matches();
         // A condition's program matches if it is true; a rule set's, if any route's condition is.
         assert!(matches || outcome.route.is_none(), "{program}");
     }
@@ -65,10 +65,8 @@ fn runs(program: &Program, u: &mut Unstructured<'_>) {
 
 /// The decision and its counts by a walk that remembers nothing from one step to the next.
 fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>) {
-    let ask = |test: u32| Run::with(program, input, chance, |run| run.ask(&program.tests()[test as usize]));
-    let deal = |outcome: u32| {
-        Run::with(program, input, chance, |run| run.deal(&program.outcomes()[outcome as usize]))
-    };
+    let ask = |test: u32| Run::new(program, &input, chance).ask(&program.tests()[test as usize]);
+    let deal = |outcome: u32| Run::new(program, &input, chance).deal(&program.outcomes()[outcome as usize]);
     let holds = |rule: usize| {
         let start = program.rules()[rule].start;
         let end = program.rules().get(rule + 1).map_or(program.steps().len(), |next| next.start as usize);

@@ -26,27 +26,59 @@ struct Mark {
     end: u32,
 }
 
+/// Marks that are taken from the thread at the first question, as many a decision has none, and given back at the end.
+pub(super) struct Lent {
+    slots: usize,
+    memos: usize,
+    marks: Option<Box<Marks>>,
+}
+
 thread_local! {
     /// Taken while a decision is under way: a field of the application may decide something itself.
     static SPARE: Cell<Option<Box<Marks>>> = const { Cell::new(None) };
 }
 
-// === impl Marks ===
+// === impl Lent ===
 
-impl Marks {
-    /// Lends marks for so many slots and memos, on which nothing is known, and keeps them for the thread's next
-    /// decision.
-    #[inline]
-    pub(super) fn lend<T>(slots: usize, memos: usize, f: impl FnOnce(&mut Self) -> T) -> T {
-        let mut marks = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
-        marks.begin(slots, memos);
-        let result = f(&mut marks);
-        // At the end of a thread there is no place left.
-        let _ = SPARE.try_with(|spare| spare.set(Some(marks)));
-        result
+impl Lent {
+    /// For so many slots and memos, on which nothing is known.
+    pub(super) fn new(slots: usize, memos: usize) -> Self {
+        Lent { slots, memos, marks: None }
     }
 
     #[inline]
+    pub(super) fn get(&mut self) -> &mut Marks {
+        let (slots, memos) = (self.slots, self.memos);
+        self.marks.get_or_insert_with(|| Marks::take(slots, memos))
+    }
+
+    /// Whether some slot's values are to be forgotten.
+    #[inline]
+    pub(super) fn some_pass(&self) -> bool {
+        self.marks.as_ref().is_some_and(|marks| !marks.passing.is_empty())
+    }
+}
+
+impl Drop for Lent {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(marks) = self.marks.take() {
+            // At the end of a thread there is no place left.
+            let _ = SPARE.try_with(|spare| spare.set(Some(marks)));
+        }
+    }
+}
+
+// === impl Marks ===
+
+impl Marks {
+    #[inline(never)]
+    fn take(slots: usize, memos: usize) -> Box<Self> {
+        let mut marks = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
+        marks.begin(slots, memos);
+        marks
+    }
+
     fn begin(&mut self, slots: usize, memos: usize) {
         if self.slots.len() < slots || self.memos.len() < memos {
             self.grow(slots, memos);
@@ -62,7 +94,6 @@ impl Marks {
     }
 
     /// Begins a new round.
-    #[inline]
     fn forget(&mut self) {
         self.round += 1;
         // One bit is the answer of a memo.

@@ -5,15 +5,16 @@ use smallvec::SmallVec;
 use crate::bytecode::{Index, Lead, Lookup, Row, To};
 
 /// Rows of rules and look-ups to come. One row is at hand and taken from for as long as nothing that waits has an
-/// earlier rule; the others are in a binary heap, as rows overlap and may be as many as a request has values.
+/// earlier rule. Of what waits, the first is at hand too, and often the only one; the others are in a binary heap, as
+/// rows overlap and may be as many as a request has values.
 pub(super) struct Queue<'p> {
     index: &'p Index,
     /// The row at hand, and its next rule; `NONE` at its end.
     row: Row,
     rule: u32,
-    /// The first rule of what waits, or `NONE`.
-    bound: u32,
-    heap: SmallVec<[Waiting; 16]>,
+    /// What has the first rule of all that wait; that of `NONE` when nothing waits.
+    first: Waiting,
+    heap: SmallVec<[Waiting; 8]>,
     /// The rule that was given last; more than one row may have it.
     last: u32,
 }
@@ -46,12 +47,26 @@ pub(super) enum Next<'p> {
     Lookup(&'p Lookup),
 }
 
+// === impl Waiting ===
+
+impl Waiting {
+    /// Nothing.
+    const NONE: Waiting = Waiting { rule: NONE, what: What::Rules(Row { start: 0, end: 0 }) };
+}
+
 // === impl Queue ===
 
 impl<'p> Queue<'p> {
+    #[inline]
     pub(super) fn new(index: &'p Index) -> Self {
-        let mut queue =
-            Queue { index, row: Row::default(), rule: NONE, bound: NONE, heap: SmallVec::new(), last: NONE };
+        let mut queue = Queue {
+            index,
+            row: Row::default(),
+            rule: NONE,
+            first: Waiting::NONE,
+            heap: SmallVec::new(),
+            last: NONE,
+        };
         queue.node(0);
         queue
     }
@@ -60,7 +75,7 @@ impl<'p> Queue<'p> {
     #[inline]
     pub(super) fn next(&mut self) -> Option<Next<'p>> {
         loop {
-            if self.rule <= self.bound && self.rule != NONE {
+            if self.rule <= self.first.rule && self.rule != NONE {
                 let rule = self.rule;
                 self.row.start += 1;
                 self.rule = self.index.rules(self.row).first().copied().unwrap_or(NONE);
@@ -74,40 +89,49 @@ impl<'p> Queue<'p> {
         }
     }
 
-    /// Puts the row at hand back and takes what waits first: another row, or a look-up. `None` when nothing waits.
+    /// Takes what waits first: a row for the one at hand, or a look-up. `None` when nothing waits.
+    #[inline]
     fn change(&mut self) -> Option<Option<&'p Lookup>> {
-        let top = *self.heap.first()?;
-        let at_hand = Waiting { rule: self.rule, what: What::Rules(self.row) };
-        match top.what {
+        let first = self.first;
+        if first.rule == NONE {
+            return None;
+        }
+        self.first = self.pop();
+        match first.what {
             What::Rules(row) => {
-                self.replace(at_hand);
-                (self.row, self.rule) = (row, top.rule);
+                self.push(Waiting { rule: self.rule, what: What::Rules(self.row) });
+                (self.row, self.rule) = (row, first.rule);
                 Some(None)
             }
             What::Lookup { node, at } => {
-                let node_of = self.index.nodes.get(node as usize)?;
-                let rule = node_of.lookups.get(at as usize + 1).map_or(NONE, |next| next.first);
-                self.replace(Waiting { rule, what: What::Lookup { node, at: at + 1 } });
-                Some(Some(node_of.lookups.get(at as usize)?))
+                let lookups = &*self.index.nodes.get(node as usize)?.lookups;
+                if let Some(next) = lookups.get(at as usize + 1) {
+                    self.push(Waiting { rule: next.first, what: What::Lookup { node, at: at + 1 } });
+                }
+                Some(Some(lookups.get(at as usize)?))
             }
         }
     }
 
     /// Puts in what a look-up leads to.
+    #[inline]
     pub(super) fn put(&mut self, lead: Lead) {
         match lead.to() {
             To::Rules(row) => self.rules(row),
             To::Node(node) => self.node(node),
-            To::Several(row) => {
-                let index = self.index;
-                for lead in index.leads(row) {
-                    match lead.to() {
-                        To::Rules(row) => self.rules(row),
-                        To::Node(node) => self.node(node),
-                        // The verifier saw that there is none.
-                        To::Several(_) => {}
-                    }
-                }
+            To::Several(row) => self.several(row),
+        }
+    }
+
+    #[inline(never)]
+    fn several(&mut self, row: Row) {
+        let index = self.index;
+        for lead in index.leads(row) {
+            match lead.to() {
+                To::Rules(row) => self.rules(row),
+                To::Node(node) => self.node(node),
+                // The verifier saw that there is none.
+                To::Several(_) => {}
             }
         }
     }
@@ -126,36 +150,51 @@ impl<'p> Queue<'p> {
         }
     }
 
+    #[inline]
+    fn push(&mut self, waiting: Waiting) {
+        let later = if waiting.rule < self.first.rule {
+            std::mem::replace(&mut self.first, waiting)
+        } else {
+            waiting
+        };
+        if later.rule != NONE {
+            self.push_later(later);
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Waiting {
+        if self.heap.is_empty() { Waiting::NONE } else { self.pop_later() }
+    }
+
     // === the heap ===
 
-    fn push(&mut self, waiting: Waiting) {
+    #[inline(never)]
+    fn push_later(&mut self, waiting: Waiting) {
         let mut at = self.heap.len();
         self.heap.push(waiting);
         while at > 0 && self.rule_at(at) < self.rule_at((at - 1) / 2) {
             self.heap.swap(at, (at - 1) / 2);
             at = (at - 1) / 2;
         }
-        self.bound = self.rule_at(0);
     }
 
-    /// Puts something in the place of the top, unless there is nothing left of it.
-    fn replace(&mut self, by: Waiting) {
-        if by.rule == NONE {
-            self.heap.swap_remove(0);
-        } else if let Some(top) = self.heap.first_mut() {
-            *top = by;
+    #[inline(never)]
+    fn pop_later(&mut self) -> Waiting {
+        if self.heap.is_empty() {
+            return Waiting::NONE;
         }
+        let top = self.heap.swap_remove(0);
         let mut at = 0;
         loop {
             let (left, right) = (2 * at + 1, 2 * at + 2);
             let least = if self.rule_at(right) < self.rule_at(left) { right } else { left };
             if self.rule_at(at) <= self.rule_at(least) {
-                break;
+                return top;
             }
             self.heap.swap(at, least);
             at = least;
         }
-        self.bound = self.rule_at(0);
     }
 
     fn rule_at(&self, at: usize) -> u32 {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::marks::Marks;
+use super::marks::Lent;
 use super::queue::{Next, Queue};
 use crate::bytecode::{self, Check, Choice, Program, Rule, Slot, SlotId, Step, Target, Test};
 use crate::schema::http::{host_under, path_under};
@@ -22,12 +22,12 @@ pub(crate) struct Outcome {
 }
 
 /// A program and a request, and what is known so far.
-pub(crate) struct Run<'p, 'r, 'm> {
+pub(crate) struct Run<'p, 'r> {
     program: &'p Program,
-    input: Input<'r>,
+    input: &'r Input<'r>,
     chance: u64,
     /// Where each slot's values stand in the arena, and what tests were answered.
-    marks: &'m mut Marks,
+    marks: Lent,
     arena: Arena<'r>,
     /// The plain fields, which need no place in the arena.
     plain: [Known<'r>; Plain::COUNT],
@@ -46,7 +46,9 @@ pub(crate) struct Run<'p, 'r, 'm> {
 enum Known<'r> {
     Nothing,
     Absent,
-    Text(Cow<'r, [u8]>),
+    /// As it stands in the request.
+    Is(&'r [u8]),
+    Made(Cow<'r, [u8]>),
 }
 
 /// How many values are kept for questions to come, and how many bytes of text made from them. What is asked for
@@ -58,30 +60,23 @@ const KEPT_BYTES: usize = if cfg!(any(test, fuzzing)) { 8 } else { 262_144 };
 // === impl Run ===
 
 #[expect(clippy::indexing_slicing, reason = "the program was verified: what it points at is there")]
-impl<'p, 'r> Run<'p, 'r, '_> {
-    /// Does something with a program and a request, on which nothing is known yet.
+impl<'p, 'r> Run<'p, 'r> {
+    /// Nothing is known yet.
     #[inline]
-    pub(crate) fn with<T>(
-        program: &'p Program,
-        input: Input<'r>,
-        chance: u64,
-        f: impl FnOnce(&mut Run<'p, 'r, '_>) -> T,
-    ) -> T {
-        Marks::lend(program.slots().len(), program.memos(), |marks| {
-            f(&mut Run {
-                program,
-                input,
-                chance,
-                marks,
-                arena: Arena::new(),
-                plain: [const { Known::Nothing }; Plain::COUNT],
-                made: 0,
-                kept: (0, 0),
-                taken: [false; Kind::ALL.len()],
-                #[cfg(test)]
-                asked: 0,
-            })
-        })
+    pub(crate) fn new(program: &'p Program, input: &'r Input<'r>, chance: u64) -> Self {
+        Run {
+            program,
+            input,
+            chance,
+            marks: Lent::new(program.slots().len(), program.memos()),
+            arena: Arena::new(),
+            plain: [const { Known::Nothing }; Plain::COUNT],
+            made: 0,
+            kept: (0, 0),
+            taken: [false; Kind::ALL.len()],
+            #[cfg(test)]
+            asked: 0,
+        }
     }
 
     /// Whether some rule is true that acts: of a program that was compiled from one condition alone, whether it is.
@@ -219,11 +214,11 @@ impl<'p, 'r> Run<'p, 'r, '_> {
 
     fn test(&mut self, test: &'p Test) -> bool {
         let Some(memo) = test.memo else { return self.ask(test) };
-        if let Some(answer) = self.marks.memo(memo) {
+        if let Some(answer) = self.marks.get().memo(memo) {
             return answer;
         }
         let answer = self.ask(test);
-        self.marks.set_memo(memo, answer);
+        self.marks.get().set_memo(memo, answer);
         answer
     }
 
@@ -254,9 +249,16 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     fn text(&mut self, plain: Plain) -> Option<&[u8]> {
         let known = &mut self.plain[plain as usize];
         if let Known::Nothing = known {
-            *known = plain.read(&self.input).map_or(Known::Absent, Known::Text);
+            *known = match plain.as_it_is(self.input) {
+                Some(text) => Known::Is(text),
+                None => Known::made(plain, self.input),
+            };
         }
-        if let Known::Text(text) = known { Some(text) } else { None }
+        match known {
+            Known::Is(text) => Some(text),
+            Known::Made(text) => Some(text),
+            Known::Nothing | Known::Absent => None,
+        }
     }
 
     /// Answers a test and all others of its group.
@@ -264,33 +266,33 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     fn ask_together(&mut self, test: &'p Test, group: u32) -> bool {
         let group = &self.program.groups()[group as usize];
         let values = self.slot(group.slot);
-        self.marks.matched.clear();
+        self.marks.get().matched.clear();
         for value in &self.arena[values] {
-            group.patterns.find(text(value), &mut self.marks.matched);
+            group.patterns.find(text(value), &mut self.marks.get().matched);
         }
         for (at, memo) in group.memos.iter().enumerate() {
-            let answer = self.marks.matched.has(at);
-            self.marks.set_memo(*memo, answer);
+            let answer = self.marks.get().matched.has(at);
+            self.marks.get().set_memo(*memo, answer);
         }
-        test.memo.and_then(|memo| self.marks.memo(memo)).unwrap_or(false)
+        test.memo.and_then(|memo| self.marks.get().memo(memo)).unwrap_or(false)
     }
 
     // === slots ===
 
     /// Where the values of a slot stand; fills it if it was not asked before.
     fn slot(&mut self, id: SlotId) -> Range<usize> {
-        if let Some((start, end)) = self.marks.slot(id.0) {
+        if let Some((start, end)) = self.marks.get().slot(id.0) {
             return start as usize..end as usize;
         }
         let range = self.fill(id);
-        self.marks.set_slot(id.0, range.start as u32, range.end as u32);
+        self.marks.get().set_slot(id.0, range.start as u32, range.end as u32);
         range
     }
 
     /// Before a question: the values of the last one are not looked at any more.
     #[inline]
     fn forget_passing(&mut self) {
-        if !self.marks.passing.is_empty() {
+        if self.marks.some_pass() {
             self.forget(0, self.kept);
         }
     }
@@ -298,10 +300,10 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     /// Forgets the slots that pass, from the `first` on, which were filled after `before`.
     #[cold]
     fn forget(&mut self, first: usize, before: (usize, usize)) {
-        while self.marks.passing.len() > first
-            && let Some(slot) = self.marks.passing.pop()
+        while self.marks.get().passing.len() > first
+            && let Some(slot) = self.marks.get().passing.pop()
         {
-            self.marks.forget_slot(slot.0);
+            self.marks.get().forget_slot(slot.0);
         }
         // Before any passed, some may have come to be kept.
         let (values, made) = if first == 0 { self.kept } else { before };
@@ -313,11 +315,11 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     #[inline(never)]
     fn fill(&mut self, id: SlotId) -> Range<usize> {
         let before = (self.arena.len(), self.made);
-        let passing = self.marks.passing.len();
+        let passing = self.marks.get().passing.len();
         let range = self.values(id);
         // From the first that passes on, all pass until they are forgotten: also what was begun before it, as it
         // may be made of it.
-        if before.0 > KEPT_VALUES || before.1 > KEPT_BYTES || !self.marks.passing.is_empty() {
+        if before.0 > KEPT_VALUES || before.1 > KEPT_BYTES || self.marks.some_pass() {
             return self.pass(id, range, passing, before);
         }
         range
@@ -334,15 +336,15 @@ impl<'p, 'r> Run<'p, 'r, '_> {
     ) -> Range<usize> {
         if range.is_empty() {
             // Nobody looks at what made nothing, and of such sides a `??` may have thousands.
-            if self.marks.passing.len() > passing {
+            if self.marks.get().passing.len() > passing {
                 self.forget(passing, before);
             }
             return 0..0;
         }
-        if self.marks.passing.is_empty() {
+        if !self.marks.some_pass() {
             self.kept = before;
         }
-        self.marks.passing.push(id);
+        self.marks.get().passing.push(id);
         range
     }
 
@@ -357,7 +359,7 @@ impl<'p, 'r> Run<'p, 'r, '_> {
                     return range;
                 }
                 let start = self.arena.len();
-                field.read(&self.input, &mut self.arena);
+                field.read(self.input, &mut self.arena);
                 start..self.arena.len()
             }
             Slot::Literal(value) => self.one(Some(value.clone())),
@@ -394,12 +396,12 @@ impl<'p, 'r> Run<'p, 'r, '_> {
         if self.taken[kind as usize] {
             return Some(0..0);
         }
-        if self.arena.len() > KEPT_VALUES || self.made > KEPT_BYTES || !self.marks.passing.is_empty() {
+        if self.arena.len() > KEPT_VALUES || self.made > KEPT_BYTES || self.marks.some_pass() {
             return None;
         }
         self.taken[kind as usize] = true;
         let mut found: SmallVec<[(SlotId, usize, Value<'r>); 16]> = SmallVec::new();
-        kind.each(&self.input, |name, value| {
+        kind.each(self.input, |name, value| {
             if let Some(slot) = self.program.shelves().slot(kind, name) {
                 found.push((slot, found.len(), value));
             }
@@ -414,7 +416,7 @@ impl<'p, 'r> Run<'p, 'r, '_> {
             while let Some((_, _, value)) = found.next_if(|(next, ..)| *next == slot) {
                 self.arena.push(value);
             }
-            self.marks.set_slot(slot.0, start as u32, self.arena.len() as u32);
+            self.marks.get().set_slot(slot.0, start as u32, self.arena.len() as u32);
             if slot == id {
                 wanted = start..self.arena.len();
             }
@@ -438,6 +440,15 @@ impl<'p, 'r> Run<'p, 'r, '_> {
             self.arena.extend(value);
         }
         start..self.arena.len()
+    }
+}
+
+// === impl Known ===
+
+impl<'r> Known<'r> {
+    #[cold]
+    fn made(plain: Plain, input: &Input<'r>) -> Self {
+        plain.read(input).map_or(Known::Absent, Known::Made)
     }
 }
 

@@ -189,7 +189,17 @@ impl Plain {
         }
     }
 
+    /// The text, if it can be seen at once that it stands in the request as it is meant to be read; that is nearly
+    /// always so.
     #[inline]
+    pub(crate) fn as_it_is<'r>(self, input: &Input<'r>) -> Option<&'r [u8]> {
+        match self {
+            Plain::Host => http::host_as_it_is(input.head),
+            Plain::Path => raw_path(input.head).filter(|path| http::is_canonical(path)),
+            Plain::Method => Some(input.head.method.as_str().as_bytes()),
+        }
+    }
+
     pub(crate) fn read<'r>(self, input: &Input<'r>) -> Option<Cow<'r, [u8]>> {
         match self {
             Plain::Host => http::host(input.head),

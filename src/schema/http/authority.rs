@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::header::HOST;
 use memchr::memrchr;
 
+use super::word::{above, each};
 use crate::schema::RequestHead;
 
 /// An authority taken apart, after RFC 3986, section 3.2, and not yet in lower case.
@@ -28,6 +29,43 @@ struct Authority<'r> {
 pub(crate) fn host(head: RequestHead<'_>) -> Option<Cow<'_, [u8]>> {
     let Authority { host, upper, .. } = find(head)?;
     Some(if upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
+}
+
+/// The host as it stands in the request, if it is one of lower-case letters, digits, `-` and dots without a port, as
+/// most are. Says nothing of any other.
+pub(crate) fn host_as_it_is(head: RequestHead<'_>) -> Option<&[u8]> {
+    let text = match head.uri.authority() {
+        Some(authority) => authority.as_str().as_bytes(),
+        None => {
+            let mut lines = head.headers.get_all(HOST).iter();
+            let line = lines.next()?;
+            if lines.next().is_some() {
+                return None;
+            }
+            line.as_bytes()
+        }
+    };
+    (is_plain(text) && text.last() != Some(&b'.')).then_some(text)
+}
+
+/// Whether all bytes are lower-case letters, digits, `-` or dots, and there are some.
+fn is_plain(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<8>() else {
+        return !text.is_empty()
+            && text.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
+    };
+    // The high bit of each byte that is none of them.
+    let odd = |word: u64| {
+        let low = word & each(0x7f);
+        let letters = above(low, b'a' - 1) & !above(low, b'z');
+        // A slash stands between the dot and the digits.
+        let slash = above(low, b'.') & !above(low, b'/');
+        let others = above(low, b'-' - 1) & !above(low, b'9') & !slash;
+        (word | !(letters | others)) & each(0x80)
+    };
+    // The last word overlaps the one before it.
+    let words = text.as_chunks::<8>().0.iter().chain([last]);
+    words.fold(0, |found, word| found | odd(u64::from_le_bytes(*word))) == 0
 }
 
 /// The port, from the same place as the host. There is none where there is no host, and none is implied by
@@ -320,7 +358,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_byte_is_plain_or_not_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            let want = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+            for length in 1..20 {
+                for at in 0..length {
+                    for around in [b'a', b'-', b'9'] {
+                        let mut text = vec![around; length];
+                        text[at] = byte;
+                        assert_eq!(is_plain(&text), want, "{byte} at {at} of {length}");
+                    }
+                }
+            }
+        }
+        assert!(!is_plain(b""));
+    }
+
     proptest! {
+        #[test]
+        fn a_host_as_it_is_is_the_host(
+            lines in prop::collection::vec("[a-z0-9.:-]{0,3}[a-zA-Z0-9.@: -]{0,12}", 0..3), uri in 0..2_usize,
+        ) {
+            let uri = ["/", "http://a.test/"][uri];
+            let hosts: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+            let request = request(uri, &hosts);
+            let head = RequestHead::from(&request);
+            if let Some(text) = host_as_it_is(head) {
+                let host = host(head);
+                prop_assert_eq!(host.as_deref(), Some(text));
+            }
+        }
+
         #[test]
         fn any_host_is_read_or_none(value in prop::collection::vec(prop_oneof![32_u8..=126, 128_u8..=255, Just(b'\t')], 0..24)) {
             let mut request = Request::new(());

@@ -28,7 +28,7 @@ mod path;
 mod query;
 mod word;
 
-pub(crate) use authority::{host, host_under, port};
+pub(crate) use authority::{host, host_as_it_is, host_under, port};
 pub use client::{ClientAddr, NetworkError, PeerAddr, Trusted};
 pub(crate) use cookie::{Name as CookieName, pairs as cookie_pairs};
 pub use path::canonical as canonical_path;

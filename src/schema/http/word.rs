@@ -13,6 +13,12 @@ pub(super) const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(each(1)) & !word & each(0x80)
 }
 
+/// The high bit of each byte of `word` that is above `byte`. Neither has bytes beyond ASCII.
+pub(super) const fn above(word: u64, byte: u8) -> u64 {
+    // No sum reaches the next byte.
+    word + each(0x7f - byte)
+}
+
 /// The same as `memchr`, and quicker when the byte is among the first sixteen.
 #[inline]
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
