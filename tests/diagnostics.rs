@@ -2196,7 +2196,7 @@ fn of_a_condition_64_parts_are_compared() {
 
 #[test]
 fn long_literals_are_searched_until_it_takes_too_long() {
-    let parts = row(400, |i| format!("route r{i}: header(x) starts_with \"b{i}b\" => gray"), "\n");
+    let parts = row(400, |i| format!("route r{i}: header(x) contains \"b{i}b\" => gray"), "\n");
     for (length, told) in [(1000, true), (200_000, false)] {
         let long = "a".repeat(length);
         let last =

@@ -5,27 +5,19 @@
 
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasher as _;
-use std::mem::discriminant;
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use super::typed::{Condition, Expr, Order, Predicate, Route, Set, State, Test};
+use super::cover;
+use super::typed::{Condition, Expr, Order, Predicate, Route, Set, Test};
 use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::schema::{Field, Value, canonical_path};
 use crate::syntax::ast::Member;
 
-/// How many parts of conditions, and members of their lists, are compared for one route covering another, besides
-/// routes whose conditions are equal. Beyond this a rule set is too long to find them all in a moment.
-const PAIRS: usize = 1_000_000;
-/// How many bytes of a literal are searched at the price of one comparison.
-const SEARCHED: usize = 64;
-/// The same for a regular expression: bytes of the literal times bytes of the compiled expression, of which each state
-/// may be alive at each byte.
-const MATCHED: usize = 8_192;
 /// A member of a list: both ends included.
-type Range = (Value<'static>, Value<'static>);
+pub(super) type Range = (Value<'static>, Value<'static>);
 /// How many parts of one condition are compared with each other.
-const PARTS: usize = 64;
+pub(super) const PARTS: usize = 64;
 
 /// What is found out of each route while it is at hand, for the lints of the rules as a whole.
 pub(super) struct Routes {
@@ -33,12 +25,13 @@ pub(super) struct Routes {
     hasher: foldhash::fast::RandomState,
 }
 
-struct Look {
-    name: Span,
+/// What is found out of one route.
+pub(super) struct Look {
+    pub(super) name: Span,
     condition: Span,
-    truth: Option<bool>,
+    pub(super) truth: Option<bool>,
     /// Of the condition.
-    hash: u64,
+    pub(super) hash: u64,
 }
 
 // === impl Routes ===
@@ -61,7 +54,7 @@ impl Routes {
                 never_matches(look.condition, problems);
             }
         }
-        unreached(routes, &self.looks, problems);
+        cover::unreached(routes, &self.looks, &self.hasher, problems);
     }
 }
 
@@ -141,14 +134,14 @@ pub(super) fn duplicate(members: &[Member<'_>], duplicate: Duplicate) -> Option<
 
 /// Where a value of a type with order stands; addresses of the two families never overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Ordinal<'v> {
+pub(super) enum Ordinal<'v> {
     Int(i64),
     Ip(std::net::IpAddr),
     Version(&'v crate::schema::Version),
     Time(crate::schema::Time),
 }
 
-fn ordinal<'v>(value: &'v Value<'_>) -> Option<Ordinal<'v>> {
+pub(super) fn ordinal<'v>(value: &'v Value<'_>) -> Option<Ordinal<'v>> {
     match value {
         Value::Int(i) => Some(Ordinal::Int(*i)),
         Value::Ip(ip) => Some(Ordinal::Ip(*ip)),
@@ -447,7 +440,7 @@ fn bounds(expr: &Expr) -> (i64, i64) {
     }
 }
 
-fn number(value: &Value<'_>) -> Option<i64> {
+pub(super) fn number(value: &Value<'_>) -> Option<i64> {
     match value {
         Value::Int(i) => Some(*i),
         Value::Percent(p) => Some(i64::from(*p)),
@@ -506,7 +499,7 @@ fn empty_between(above: Order, low: i64, below: Order, high: i64) -> bool {
     }
 }
 
-fn within(value: &Value<'_>, from: &Value<'_>, to: &Value<'_>) -> bool {
+pub(super) fn within(value: &Value<'_>, from: &Value<'_>, to: &Value<'_>) -> bool {
     match (ordinal(value), ordinal(from), ordinal(to)) {
         (Some(value), Some(from), Some(to)) => from <= value && value <= to,
         _ => value == from,
@@ -514,59 +507,6 @@ fn within(value: &Value<'_>, from: &Value<'_>, to: &Value<'_>) -> bool {
 }
 
 // === reach ===
-
-/// Routes of which every request is taken by an earlier one.
-fn unreached(routes: &[Route], looks: &[Look], problems: &mut Problems) {
-    // Few conditions stand twice, and only those are kept.
-    let repeated = repeated(looks.iter().map(|look| look.hash).collect());
-    #[expect(clippy::mutable_key_type, reason = "what is mutable in a regular expression is its cache")]
-    let mut equal: HashMap<&Condition, (&Route, &Look)> = HashMap::new();
-    let mut earlier: Vec<(&Route, &Look)> = Vec::new();
-    let mut always: Option<(&Route, &Look)> = None;
-    let mut budget = PAIRS;
-    for (route, look) in routes.iter().zip(looks) {
-        // Only a live route without a key takes every request that its condition matches.
-        let takes_all =
-            route.state == State::Live && route.outcome.deal.as_ref().is_none_or(|deal| deal.key.is_none());
-        let covering = always.or_else(|| {
-            if repeated.contains(&look.hash) {
-                match equal.entry(&route.condition) {
-                    Entry::Occupied(first) => return Some(*first.get()),
-                    Entry::Vacant(entry) if takes_all => _ = entry.insert((route, look)),
-                    Entry::Vacant(_) => {}
-                }
-            }
-            // Once the budget is spent, none is looked at.
-            let first = if budget > 0 { earlier.as_slice() } else { &[] };
-            first.iter().copied().find(|(first, _)| {
-                // They are not equal, or the first of those that are would have been found.
-                spend(&mut budget, 1) && implies_other(&route.condition, &first.condition, 4, &mut budget)
-            })
-        });
-        // One that is never true has been told so already; a paused one is not reached anyway.
-        if let Some((first, at)) = covering
-            && route.state != State::Paused
-            && look.truth != Some(false)
-        {
-            problems.push(
-                Problem::new(
-                    Code::NeverReached,
-                    look.name,
-                    format!("the route `{}` is never reached", route.name),
-                )
-                .label(format!("`{}` takes every request that it could", first.name))
-                .related(at.name, "that route stands")
-                .help("put the narrower route first"),
-            );
-        }
-        if takes_all && budget > 0 {
-            earlier.push((route, look));
-        }
-        if takes_all && look.truth == Some(true) {
-            always.get_or_insert((route, look));
-        }
-    }
-}
 
 /// The hashes that stand there more than once. To sort them takes less than to ask a large table for each.
 pub(super) fn repeated(mut hashes: Vec<u64>) -> HashSet<u64> {
@@ -583,213 +523,6 @@ pub(super) fn repeated(mut hashes: Vec<u64>) -> HashSet<u64> {
             }
         })
         .collect()
-}
-
-/// Whether `wide` is surely true wherever `narrow` is. `depth` bounds the work on nested rows.
-#[inline]
-fn implies(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
-    // Rows in rows multiply: each step is paid for, and not only each pair of routes.
-    if !spend(budget, 1) {
-        return false;
-    }
-    match (narrow, wide) {
-        // The usual case: of one thing at most is asked whether it is equal.
-        (Condition::Test(narrow), Condition::Test(wide)) => {
-            same(&narrow.expr, &wide.expr)
-                && ((narrow.negated == wide.negated
-                    && spend(budget, length(narrow).min(length(wide)) / SEARCHED)
-                    && narrow.predicate == wide.predicate)
-                    || (depth > 0 && test_implies(narrow, wide, budget)))
-        }
-        _ => {
-            (discriminant(narrow) == discriminant(wide) && equal(narrow, wide, budget))
-                || implies_other(narrow, wide, depth, budget)
-        }
-    }
-}
-
-/// As [`implies`], of another condition.
-fn implies_other(narrow: &Condition, wide: &Condition, depth: usize, budget: &mut usize) -> bool {
-    let Some(depth) = depth.checked_sub(1) else { return false };
-    let short = |parts: &[Condition]| parts.len() <= PARTS;
-    match (narrow, wide) {
-        (_, Condition::Constant(true)) => true,
-        (Condition::Any(parts), _) if short(parts) => {
-            parts.iter().all(|part| implies(part, wide, depth, budget))
-        }
-        (_, Condition::All(parts)) if short(parts) => {
-            parts.iter().all(|part| implies(narrow, part, depth, budget))
-        }
-        (_, Condition::Any(parts))
-            if short(parts) && parts.iter().any(|part| implies(narrow, part, depth, budget)) =>
-        {
-            true
-        }
-        (Condition::All(parts), _) if short(parts) => {
-            parts.iter().any(|part| implies(part, wide, depth, budget))
-        }
-        (Condition::Test(narrow), Condition::Test(wide)) => {
-            same(&narrow.expr, &wide.expr) && test_implies(narrow, wide, budget)
-        }
-        _ => false,
-    }
-}
-
-/// Whether two conditions are equal. Long ones may differ at their ends only, so that each step is paid for here too.
-fn equal(a: &Condition, b: &Condition, budget: &mut usize) -> bool {
-    match (a, b) {
-        (Condition::Not(a), Condition::Not(b)) => spend(budget, 1) && equal(a, b, budget),
-        (Condition::All(a), Condition::All(b)) | (Condition::Any(a), Condition::Any(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| spend(budget, 1) && equal(a, b, budget))
-        }
-        (Condition::Test(a), Condition::Test(b)) => {
-            spend(budget, length(a).min(length(b)) / SEARCHED) && a == b
-        }
-        _ => a == b,
-    }
-}
-
-/// How long a test is in the text, which is as long as it takes to compare.
-fn length(test: &Test) -> usize {
-    test.span.end - test.span.start
-}
-
-/// Whether the two are equal; most that are not are different fields.
-#[inline]
-fn same(a: &Expr, b: &Expr) -> bool {
-    match (a, b) {
-        (Expr::Field(a), Expr::Field(b)) => discriminant(a) == discriminant(b) && a == b,
-        _ => a == b,
-    }
-}
-
-/// As [`implies`], of two tests of one expression that are not equal.
-fn test_implies(narrow: &Test, wide: &Test, budget: &mut usize) -> bool {
-    match (narrow.negated, wide.negated) {
-        (false, false) => predicate_implies(&narrow.predicate, &wide.predicate, budget),
-        // Not in the larger list: not in the smaller one either.
-        (true, true) => predicate_implies(&wide.predicate, &narrow.predicate, budget),
-        _ => false,
-    }
-}
-
-/// Whether every value that satisfies `narrow` satisfies `wide`, another predicate.
-fn predicate_implies(narrow: &Predicate, wide: &Predicate, budget: &mut usize) -> bool {
-    match (narrow, wide) {
-        // Two that are not equal.
-        (Predicate::Compare(Order::Equal, value), other @ Predicate::Compare(Order::Equal, _)) => {
-            affordable(value, other, budget);
-            false
-        }
-        (Predicate::Compare(Order::Equal, value), wide) => {
-            affordable(value, wide, budget) && satisfies(value, wide)
-        }
-        (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Members(_, wide))) => {
-            spend(budget, narrow.len() + wide.len()) && members_within(narrow, wide)
-        }
-        (Predicate::In(Set::Members(_, narrow)), Predicate::In(Set::Supplied(wide))) => {
-            // Both ends in a list do not put in it what lies between them.
-            spend(budget, narrow.len()) && narrow.iter().all(|(from, to)| from == to && wide.contains(from))
-        }
-        (Predicate::In(Set::Members(_, members)), wide) => {
-            members.len() <= PARTS
-                && members
-                    .iter()
-                    .all(|(from, to)| from == to && affordable(from, wide, budget) && satisfies(from, wide))
-        }
-        (Predicate::Compare(a, x), Predicate::Compare(b, y)) => {
-            let Some((x, y)) = ordinal(x).zip(ordinal(y)) else {
-                return match (number(x), number(y)) {
-                    (Some(x), Some(y)) => narrower(*a, x.cmp(&y), *b),
-                    _ => false,
-                };
-            };
-            narrower(*a, x.cmp(&y), *b)
-        }
-        (Predicate::StartsWith(a), Predicate::StartsWith(b)) => a.starts_with(b),
-        (Predicate::EndsWith(a), Predicate::EndsWith(b)) => a.ends_with(b),
-        (
-            Predicate::StartsWith(a) | Predicate::EndsWith(a) | Predicate::Contains(a),
-            Predicate::Contains(b),
-        ) => memchr::memmem::find(a, b).is_some(),
-        // The end that means nothing goes first: `/v2/` itself is under `/v2//`, and what is below it is not.
-        (Predicate::PathUnder(a), Predicate::PathUnder(b)) => {
-            crate::schema::http::path_under(a.strip_suffix(b"/").unwrap_or(a), b)
-        }
-        (Predicate::HostUnder(a), Predicate::HostUnder(b)) => {
-            crate::schema::http::host_under(a.strip_suffix(b".").unwrap_or(a), b)
-        }
-        _ => false,
-    }
-}
-
-/// Pays for some work, and says whether anything is left.
-fn spend(budget: &mut usize, work: usize) -> bool {
-    *budget = budget.saturating_sub(work);
-    *budget > 0
-}
-
-/// Pays for the search of a value, and says whether anything is left.
-fn affordable(value: &Value<'_>, predicate: &Predicate, budget: &mut usize) -> bool {
-    let length = if let Value::String(text) = value { text.len() } else { 0 };
-    let work = match predicate {
-        Predicate::Matches(pattern) => length.saturating_mul(pattern.bytes()) / MATCHED,
-        _ => length / SEARCHED,
-    };
-    spend(budget, work)
-}
-
-/// Whether every member of one list is in the other.
-fn members_within(narrow: &[Range], wide: &[Range]) -> bool {
-    let exact: HashSet<&Range> = wide.iter().collect();
-    let ranges = wide.iter().filter(|(from, to)| from != to);
-    let few = ranges.clone().count() <= PARTS;
-    narrow.iter().all(|member| {
-        exact.contains(member)
-            || (few
-                && ranges
-                    .clone()
-                    .any(|(from, to)| within(&member.0, from, to) && within(&member.1, from, to)))
-    })
-}
-
-/// Whether `… a x` implies `… b y`, when `x` compares to `y` as `ordering` says.
-fn narrower(a: Order, ordering: std::cmp::Ordering, b: Order) -> bool {
-    match (a, b) {
-        (Order::Below, Order::Below | Order::AtMost) | (Order::AtMost, Order::AtMost) => ordering.is_le(),
-        (Order::AtMost, Order::Below) => ordering.is_lt(),
-        (Order::Above, Order::Above | Order::AtLeast) | (Order::AtLeast, Order::AtLeast) => ordering.is_ge(),
-        (Order::AtLeast, Order::Above) => ordering.is_gt(),
-        _ => false,
-    }
-}
-
-/// Whether one value satisfies a predicate that needs no request.
-fn satisfies(value: &Value<'_>, predicate: &Predicate) -> bool {
-    let text: &[u8] = match value {
-        Value::String(text) => text,
-        _ => b"",
-    };
-    match predicate {
-        Predicate::Compare(order, other) => match ordinal(value).zip(ordinal(other)) {
-            Some((a, b)) => order.holds(a.cmp(&b)),
-            None => match (number(value), number(other)) {
-                (Some(a), Some(b)) => order.holds(a.cmp(&b)),
-                // What has no order is only asked to be equal.
-                _ => value == other,
-            },
-        },
-        Predicate::In(Set::Supplied(list)) => list.contains(value),
-        Predicate::In(Set::Members(_, members)) => members.iter().any(|(from, to)| within(value, from, to)),
-        Predicate::StartsWith(part) => text.starts_with(part),
-        Predicate::EndsWith(part) => text.ends_with(part),
-        Predicate::Contains(part) => memchr::memmem::find(text, part).is_some(),
-        Predicate::PathUnder(root) => crate::schema::http::path_under(text, root),
-        Predicate::HostUnder(domain) => crate::schema::http::host_under(text, domain),
-        Predicate::Matches(pattern) => pattern.is_match(text),
-        Predicate::IsTrue => *value == Value::Bool(true),
-        Predicate::CompareTo(..) => false,
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! ```
 
 mod coerce;
+mod cover;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod lint;
