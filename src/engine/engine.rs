@@ -56,7 +56,7 @@ pub struct Engine {
 
 struct Shared {
     current: Cell<Running>,
-    /// The id of what is current, so that a thread that has its seat there need not ask for more.
+    /// The id of what is current or about to be, so that a thread that has its seat there need not ask for more.
     latest: AtomicU64,
     schema: Arc<Schema>,
     limits: Limits,
@@ -171,8 +171,10 @@ impl Engine {
         let last = shared.current.load().clone();
         let next = Arc::new(RuleSet::new(compiled, shared.schema.clone(), last.rules.revision() + 1));
         let running = Arc::new(Running::new(next.clone()));
-        shared.current.store(running.clone());
+        // In this order: whoever has a seat at the last rules asks `current` from now on, so that no thread decides by
+        // the last ones after another has by the next.
         shared.latest.store(running.id, Ordering::Release);
+        shared.current.store(running.clone());
         past.retired.push(last);
         past.settle();
         // Names that are gone are forgotten now and then, so that a stream of new ones cannot fill the memory.
