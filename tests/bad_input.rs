@@ -874,6 +874,86 @@ fn unusual_targets_are_read() {
     }
 }
 
+/// Many rules of every kind that an index knows, all of which have the same few values at stake.
+fn indexed() -> String {
+    let route = |at: usize| {
+        format!(
+            "route c{at}: cookie(uid) in [\"{at}\", \"u{at}\"] => gray\n\
+             route h{at}: host under \"h{at}.test\" && path under \"/h{at}\" => gray\n\
+             route p{at}: path starts_with \"/p{at}/\" && cookie(uid) == \"a\" => gray\n\
+             route q{at}: query(q{at}) == \"{at}\" || int(query(n)) in [{at}..{at}] => gray\n\
+             route x{at}: header(x) ends_with \"-{at}\" && version(header(v)) >= \"{at}.0.0\" => gray\n\
+             shadow route s{at}: cookie(uid) == \"a\" && header(x) matches \"^{at}\" => gray\n"
+        )
+    };
+    (0..sized(2_000)).map(route).collect::<String>() + "default => prod"
+}
+
+/// The decision by an index of many rules, which is that without it.
+#[track_caller]
+fn decide_by_index(requests: Vec<(&str, Request<()>, &str)>) {
+    let engine = Engine::builder().schema(clusters()).build(indexed()).unwrap();
+    for (what, request, cluster) in requests {
+        let engine = engine.clone();
+        let decided = quickly(what, move || {
+            let [index, all, reference] = engine.decide_three_ways_at(&request, MOMENT);
+            assert!(index == all && all == reference, "{index:?} {all:?} {reference:?}");
+            engine.decide_at(&request, MOMENT).cluster().to_owned()
+        });
+        assert_eq!(decided, cluster, "{what}");
+    }
+}
+
+#[test]
+fn heads_that_are_made_to_be_slow_are_decided_by_an_index() {
+    let get = |uri: &str| Request::get(uri.to_owned());
+    let cookie = |line: String| get("/").header("cookie", line).body(()).unwrap();
+    let parameters = |name: &str| {
+        let query: Vec<_> = (0..1_000).map(|at| format!("{name}{at}=v")).collect();
+        get(&format!("/?{}&n=5", query.join("&"))).body(()).unwrap()
+    };
+    let mut lines = get("/").body(()).unwrap();
+    let mut versions = get("/").header("x", "a-1").body(()).unwrap();
+    for at in 0..sized(2_000) {
+        lines.headers_mut().append("x", format!("{at}-{}", at + 100_000).parse().unwrap());
+        versions.headers_mut().append("v", format!("0.{at}.0").parse().unwrap());
+    }
+    let host = |name: String| get("/").header("host", name).body(()).unwrap();
+    decide_by_index(vec![
+        ("64 KiB of `;`", cookie(";".repeat(65_536)), "prod"),
+        ("64 KiB of `=`", cookie("=".repeat(65_536)), "prod"),
+        ("a name in names", cookie("xuid=".repeat(13_000) + "3"), "prod"),
+        ("a name in values", cookie("x=uid=3;".repeat(8_000)), "prod"),
+        ("a name at the end", cookie("xuid=3;".repeat(9_000) + " uid=3"), "gray"),
+        ("many values", cookie((0..6_000).map(|at| format!("uid=v{at};")).collect()), "prod"),
+        ("one value many times", cookie("uid=a;".repeat(10_000)), "prod"),
+        ("1,000 parameters", parameters("p"), "gray"),
+        ("1,000 parameters that rules ask for", parameters("q"), "gray"),
+        ("lines of a header", lines, "prod"),
+        ("versions", versions, "prod"),
+        ("a long path", get(&format!("/{}", "p".repeat(65_000))).body(()).unwrap(), "prod"),
+        ("a path of slashes", get(&"/".repeat(65_000)).body(()).unwrap(), "prod"),
+        ("a path of escapes", get(&format!("/{}", "%2f".repeat(21_000))).body(()).unwrap(), "prod"),
+        ("a path of escaped letters", get(&format!("/{}", "%70".repeat(21_000))).body(()).unwrap(), "prod"),
+        ("a path of segments", get(&"/p1".repeat(21_000)).body(()).unwrap(), "prod"),
+        ("a host of labels", host("h1.".repeat(20_000) + "test"), "prod"),
+        ("a host of dots", host(".".repeat(60_000)), "prod"),
+    ]);
+}
+
+#[test]
+fn a_million_members_are_asked_for_one() {
+    let members: Vec<String> = (0..sized(1_000_000)).map(|at| format!("member-{at}")).collect();
+    let last = members.last().unwrap().clone();
+    let schema = clusters().list("members", pointsman::schema::List::strings(members));
+    let text = "route a: cookie(uid) in members || header(x) in members => gray default => prod";
+    let engine = Engine::builder().schema(schema).build(text).unwrap();
+    for (value, cluster) in [(last.as_str(), "gray"), ("member-", "prod"), ("", "prod")] {
+        let request = Request::get("/").header("cookie", format!("uid={value}")).body(()).unwrap();
+        assert_eq!(engine.decide_at(&request, MOMENT).cluster(), cluster, "{value}");
+    }
+}
+
 #[test]
 fn a_long_row_of_proxies_is_walked_once() {
     let hops = "10.0.0.1, ".repeat(6_000) + "10.0.0.2";

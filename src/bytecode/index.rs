@@ -120,7 +120,9 @@ impl Index {
     /// The hash of a text or of a part of one.
     #[inline]
     pub(crate) fn hash(&self, text: &[u8]) -> u64 {
-        self.state.hash_one(text)
+        let hash = self.state.hash_one(text);
+        // Every other index of a test has few hashes, so that texts share them.
+        if cfg!(test) && self.state.hash_one("few") & 1 == 0 { hash & 15 } else { hash }
     }
 
     pub(crate) fn rules(&self, row: Row) -> &[u32] {
@@ -346,6 +348,12 @@ mod tests {
 
     fn lead(at: usize) -> Lead {
         Lead::pack(To::Rules(Row { start: at as u32, end: at as u32 + 1 }))
+    }
+
+    #[test]
+    fn nobody_knows_the_hashes_of_an_index() {
+        let hashes = [(), ()].map(|()| Index::default().state.hash_one("uid"));
+        assert!(hashes[0] != hashes[1]);
     }
 
     #[test]

@@ -300,4 +300,33 @@ mod tests {
         engine.decide(&Request::new(()));
         assert_eq!(READ.load(Ordering::Relaxed), 1);
     }
+
+    #[test]
+    fn texts_of_one_hash_lead_to_all_their_rules() {
+        let route = |at: usize| {
+            let prefix = "abcdefghijklmnopqrst".get(..4 + at % 16).unwrap();
+            format!(
+                "route c{at}: cookie(uid) in [\"{at}\", \"x{at}\"] => gray\n\
+                 route p{at}: path starts_with \"/{prefix}\" && header(x) == \"{at}\" => gray\n\
+                 shadow route h{at}: host under \"{at}.test\" => gray\n"
+            )
+        };
+        let text = (0..200).map(route).collect::<String>() + "default => prod";
+        let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
+        // Half of the indexes have few hashes.
+        for _ in 0..8 {
+            let engine = Engine::builder().clusters(["gray", "prod"]).build(text.as_str()).unwrap();
+            for at in 0..220 {
+                let request = Request::get("/abcdefghijk/")
+                    .header("cookie", format!("uid=x{}", at + 7))
+                    .header("x", at.to_string())
+                    .header("host", format!("a.{at}.test"))
+                    .body(())
+                    .unwrap();
+                let [index, all, reference] = engine.decide_three_ways_at(&request, moment);
+                assert!(index == all && all == reference, "{at}: {index:?} {all:?} {reference:?}");
+                assert_eq!(index.0.is_some(), at < 200, "{at}");
+            }
+        }
+    }
 }
