@@ -213,7 +213,7 @@ fn decision(name: &str, setting: &Setting, text: &str, request: &Request<()>) {
         }
     };
     let disassembly = engine.rules().disassemble();
-    let questions = disassembly.lines().filter(|line| line.contains("  test t")).count();
+    let questions = disassembly.lines().filter(|line| line.contains("  yes ")).count();
     let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
     let mut took = Duration::ZERO;
     let info = measure(|| {
