@@ -10,6 +10,7 @@
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a bench may stop, and prints")]
 
 use std::fmt::Write as _;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use allocation_counter::measure;
@@ -215,12 +216,17 @@ fn decision(name: &str, setting: &Setting, text: &str, request: &Request<()>) {
     let disassembly = engine.rules().disassemble();
     let questions = disassembly.lines().filter(|line| line.contains("  yes ")).count();
     let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
-    let mut took = Duration::ZERO;
-    let info = measure(|| {
-        let start = Instant::now();
-        drop(engine.decide_at(request, moment));
-        took = start.elapsed();
-    });
+    let decide = || {
+        let mut took = Duration::ZERO;
+        let info = measure(|| {
+            let start = Instant::now();
+            drop(engine.decide_at(request, moment));
+            took = start.elapsed();
+        });
+        (took, info)
+    };
+    // A thread of its own has nothing at hand yet.
+    let (took, info) = thread::scope(|scope| scope.spawn(decide).join()).expect("does not panic");
     let start = Instant::now();
     drop(engine.explain_at(request, moment));
     let explained = start.elapsed();
