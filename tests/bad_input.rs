@@ -941,6 +941,80 @@ fn heads_that_are_made_to_be_slow_are_decided_by_an_index() {
     ]);
 }
 
+/// The decision by the index of some rules, which is that without it.
+#[track_caller]
+fn decide_both_ways(what: &str, text: String, request: Request<()>, cluster: &str) {
+    let decided = quickly(what, move || {
+        let engine = Engine::builder().schema(clusters()).build(text).unwrap();
+        let [index, all, reference] = engine.decide_three_ways_at(&request, MOMENT);
+        assert!(index == all && all == reference, "{index:?} {all:?} {reference:?}");
+        engine.decide_at(&request, MOMENT).cluster().to_owned()
+    });
+    assert_eq!(decided, cluster, "{what}");
+}
+
+fn rules(count: usize, condition: impl Fn(usize) -> String) -> String {
+    let route = |at: usize| format!("route r{at}: {} => gray\n", condition(at));
+    (0..count).map(route).collect::<String>() + "default => prod"
+}
+
+#[test]
+fn values_that_lead_to_one_place_lead_there_once() {
+    // Each of four look-ups below one another was asked by each value of the one above it, again and again.
+    let shared = r#"cookie(a) == "x" && cookie(b) == "x" && cookie(c) == "x" && cookie(d) == "x""#;
+    let cookie: String = ["a", "b", "c", "d"].map(|name| format!("{name}=x;").repeat(1_000)).concat();
+    let request = || Request::get("/y").header("cookie", cookie.clone()).body(()).unwrap();
+    let text = rules(16, |at| format!("{shared} && path != \"/{at}\""));
+    decide_both_ways("nodes below nodes", text, request(), "gray");
+    let text = rules(64, |at| format!("{shared} && path == \"/{at}\""));
+    decide_both_ways("nodes below nodes, in vain", text, request(), "prod");
+
+    // The same row of rules was walked once for each value.
+    let query = |unit: &str| Request::get(format!("/?{}", unit.repeat(sized(16_000)))).body(()).unwrap();
+    let text = rules(1_000, |at| format!("query(q) == \"x\" && port != {at} && !exists(query(q))"));
+    decide_both_ways("one value, many times", text, query("q=x&"), "prod");
+}
+
+#[test]
+fn values_that_lead_to_overlapping_rows_take_no_more_than_all_rules() {
+    // Rows times values waited at once, until there was no memory.
+    let query: String = (0..sized(16_000)).map(|at| format!("q={}&", at % 90)).collect();
+    let request = || Request::get(format!("/?{query}")).body(()).unwrap();
+    let text = rules(sized(20_000), |at| format!("int(query(q)) in [0..{}] && host == \"h\"", 100 + at));
+    decide_both_ways("ranges in ranges", text, request(), "prod");
+    let text = rules(sized(20_000), |at| format!("query(q) in [\"1\", \"y{at}\"] && host == \"h\""));
+    decide_both_ways("lists with a member in common", text, request(), "prod");
+}
+
+#[test]
+fn a_list_that_many_fields_are_asked_for_is_no_table_for_each() {
+    let members: Vec<String> = (0..4_096).map(|at| at.to_string()).collect();
+    for slots in [4, sized(1_000)] {
+        let text = rules(4 * slots, |at| format!("int(query(q{})) in l && port != {at}", at / 4));
+        let text = format!("list l = [{}]\n{text}", members.join(", "));
+        decide_both_ways("a list for many", text, Request::get("/?q1=9999&q2=x").body(()).unwrap(), "prod");
+    }
+}
+
+#[test]
+fn a_condition_of_very_many_tests_is_held_against_the_routes_above_within_bounds() {
+    let count = sized(60_000);
+    let text: String = (0..count).map(|at| format!("route r{at}: host == \"h{at}\" => gray\n")).collect();
+    let rows: Vec<String> = (0..count).map(|at| format!("host == \"h{at}\"")).collect();
+    let rows: Vec<String> = rows.chunks(50).map(|row| format!("({})", row.join(" || "))).collect();
+    let rows: Vec<String> = rows.chunks(50).map(|row| format!("({})", row.join(" && "))).collect();
+    let last = format!("route last: {} => gray\n", rows.join(" || "));
+    decide_both_ways("a tree of tests", text + &last + "default => prod", Request::new(()), "prod");
+}
+
+#[test]
+fn expressions_on_many_fields_are_not_compiled_for_each() {
+    let text = rules(sized(10_000), |at| format!("header(x{}) matches \"x[ab]{{9}}{}\"", at / 100, at % 100));
+    let request =
+        Request::get("/").header("x7", "aaxabababab").header("x3", "xababababa7").body(()).unwrap();
+    decide_both_ways("expressions", text, request, "gray");
+}
+
 #[test]
 fn a_million_members_are_asked_for_one() {
     let members: Vec<String> = (0..sized(1_000_000)).map(|at| format!("member-{at}")).collect();

@@ -301,6 +301,8 @@ fn reach<T: Ord + Clone>(spans: &mut [Span<T>]) -> Option<T> {
 impl Lead {
     /// The bit of `end` that says that it is a row of leads.
     const SEVERAL: u32 = 1 << 31;
+    /// Rows end here at the latest.
+    pub(crate) const MOST: usize = (1 << 31) - 2;
 
     pub(crate) fn pack(to: To) -> Self {
         match to {

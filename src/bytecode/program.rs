@@ -197,6 +197,11 @@ impl Program {
         self.index.as_ref()
     }
 
+    /// Looks at all rules from now on.
+    pub(crate) fn forget_index(&mut self) {
+        self.index = None;
+    }
+
     /// How many answers are remembered.
     pub(crate) fn memos(&self) -> usize {
         self.memos as usize

@@ -52,6 +52,8 @@ pub(crate) enum Invalid {
     Divisor { at: usize },
     /// Rules or look-ups that are not in their order.
     Order { node: usize },
+    /// Two look-ups lead to one node.
+    Shared { node: usize },
 }
 
 // === impl Parts ===
@@ -216,6 +218,8 @@ impl Parts {
         }
         // A row that many keys lead to is walked once: where it ends, by where it starts.
         let mut walked = vec![0; index.rules.len()];
+        // A look-up leads to each node once; two would do so once for each.
+        let mut led = vec![None; index.nodes.len()];
         for (at, node) in index.nodes.iter().enumerate() {
             let mut row = |row: Row| {
                 if row.start > row.end || row.end as usize > index.rules.len() {
@@ -232,7 +236,7 @@ impl Parts {
             if !node.lookups.is_sorted_by_key(|lookup| lookup.first) {
                 return Err(Invalid::Order { node: at });
             }
-            for lookup in &node.lookups {
+            for (from, lookup) in node.lookups.iter().enumerate() {
                 if !self.has(lookup.slot) {
                     return Err(Invalid::Dangling { what: "node", at });
                 }
@@ -246,8 +250,12 @@ impl Parts {
                             return Err(Invalid::Circle { what: "node", at });
                         }
                         To::Node(to) => {
-                            let node = index.nodes.get(to as usize);
-                            node.ok_or(Invalid::Dangling { what: "node", at })?.first(index)
+                            let led = led.get_mut(to as usize);
+                            let led = led.ok_or(Invalid::Dangling { what: "node", at })?;
+                            if *led.get_or_insert((at, from)) != (at, from) {
+                                return Err(Invalid::Shared { node: to as usize });
+                            }
+                            index.nodes.get(to as usize).and_then(|node| node.first(index))
                         }
                         To::Several(_) => return Err(Invalid::Circle { what: "node", at }),
                     };
@@ -284,6 +292,7 @@ impl fmt::Display for Invalid {
             Invalid::Memo { at } => write!(f, "test {at} remembers in another's place"),
             Invalid::Cell { at } => write!(f, "outcome {at} counts in another's place"),
             Invalid::Divisor { at } => write!(f, "slot {at} divides by nothing"),
+            Invalid::Shared { node } => write!(f, "node {node} is led to by two look-ups"),
             Invalid::Order { node } => write!(f, "node {node} is out of order"),
         }
     }
@@ -401,6 +410,16 @@ mod tests {
                 index(p).nodes[0].rest.end = 2;
             },
             order,
+        );
+        refused(
+            |p| {
+                lead(p, To::Node(1));
+                let node = index(p).nodes[0].clone();
+                let other = Lookup { table: Table::Texts(Keys::default()), ..node.lookups[0].clone() };
+                index(p).nodes[0].lookups.push(node.lookups[0].clone());
+                index(p).nodes.push(Node { lookups: vec![other], rest: Row { start: 0, end: 1 } });
+            },
+            Invalid::Shared { node: 1 },
         );
         refused(|p| index(p).nodes[0].lookups[0].first = 1, order);
         refused(

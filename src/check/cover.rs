@@ -1,5 +1,7 @@
 //! Which routes are never reached, because an earlier one takes every request that they could.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasher as _;
 use std::mem::discriminant;
@@ -63,25 +65,35 @@ impl<'r> Earlier<'r> {
         }
     }
 
-    /// The first that passes, of those that may cover a route.
-    fn find(&self, route: &Route, mut passes: impl FnMut(&Route) -> bool) -> Option<(&'r Route, &'r Look)> {
+    /// The first that passes, of those that may cover a route. Once the budget is spent, none is looked at.
+    fn find(
+        &self,
+        route: &Route,
+        budget: &mut usize,
+        passes: impl Fn(&Route, &mut usize) -> bool,
+    ) -> Option<(&'r Route, &'r Look)> {
         let mut keys = Keys::new();
         narrow_keys(&route.condition, self.hasher, &mut keys);
         keys.sort_unstable();
         keys.dedup();
-        let rows = keys.iter().filter_map(|key| self.keys.get(key)).map(Vec::as_slice);
-        let mut rows: SmallVec<[&[u32]; 8]> = rows.chain([self.rest.as_slice()]).collect();
-        rows.sort_unstable_by_key(|row| row.first().copied());
-        loop {
-            // The row with the earliest; there are as many as a condition has tests, and mostly two.
-            let row = rows.iter_mut().filter(|row| !row.is_empty()).min_by_key(|row| row.first().copied())?;
-            let (at, after) = row.split_first()?;
-            *row = after;
-            let earlier = self.routes.get(*at as usize)?;
-            if passes(earlier.0) {
+        let rows = keys.iter().filter_map(|key| self.keys.get(key)).chain([&self.rest]);
+        // The earliest of all rows comes first; there are as many rows as the condition has tests.
+        let mut rows: BinaryHeap<Reverse<(u32, &[u32])>> =
+            rows.filter_map(|row| row.split_first()).map(|(first, after)| Reverse((*first, after))).collect();
+        if !spend(budget, rows.len()) {
+            return None;
+        }
+        while let Some(Reverse((at, after))) = rows.pop() {
+            rows.extend(after.split_first().map(|(first, after)| Reverse((*first, after))));
+            let earlier = self.routes.get(at as usize)?;
+            if !spend(budget, 1) {
+                return None;
+            }
+            if passes(earlier.0, budget) {
                 return Some(*earlier);
             }
         }
+        None
     }
 }
 
@@ -165,14 +177,11 @@ pub(super) fn unreached(routes: &[Route], looks: &[Look], hasher: &RandomState, 
                     Entry::Vacant(_) => {}
                 }
             }
-            // Once the budget is spent, none is looked at.
-            if budget == 0 {
-                return None;
-            }
-            earlier.find(route, |first| {
-                // They are not equal, or the first of those that are would have been found.
-                spend(&mut budget, 1) && implies_other(&route.condition, &first.condition, 4, &mut budget)
-            })
+            // They are not equal, or the first of those that are would have been found.
+            let covers = |first: &Route, budget: &mut usize| {
+                implies_other(&route.condition, &first.condition, 4, budget)
+            };
+            if budget > 0 { earlier.find(route, &mut budget, covers) } else { None }
         });
         // One that is never true has been told so already; a paused one is not reached anyway.
         if let Some((first, at)) = covering

@@ -506,7 +506,7 @@ pub(super) fn within(value: &Value<'_>, from: &Value<'_>, to: &Value<'_>) -> boo
     }
 }
 
-// === reach ===
+// === hashes ===
 
 /// The hashes that stand there more than once. To sort them takes less than to ask a large table for each.
 pub(super) fn repeated(mut hashes: Vec<u64>) -> HashSet<u64> {

@@ -3,7 +3,7 @@
 //! A rule is found by that of its alternatives whose tests the fewest rules share. Where many share what is still the
 //! best, they make a node of their own below it, and are found there by another alternative.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::needs::Needs;
@@ -22,6 +22,11 @@ const WORTH: usize = if SMALL { 1 } else { 4 };
 const SHARED: usize = if SMALL { 2 } else { 16 };
 /// How deep nodes may lie below one another.
 const DEEPEST: usize = 4;
+/// How many members of lists may be keys more than once, besides some for each rule: a text names a list more often than it
+/// writes one.
+const COPIES: usize = if SMALL { 8 } else { 65_536 };
+/// Up to so many members are not worth counting.
+const FEW_MEMBERS: usize = if SMALL { 1 } else { 16 };
 /// Of how many lengths the affixes of one table may be: each is one look-up.
 const LENGTHS: usize = 8;
 
@@ -38,10 +43,15 @@ pub(super) fn build(parts: &Parts, needs: &Needs) -> Option<Index> {
         custom: custom(&parts.slots),
         flags: vec![0; rules.len()],
         spare: 8 * rules.len(),
+        lists: HashSet::new(),
+        copies: 8 * rules.len() + COPIES,
         index: Index::default(),
     };
     builder.node(&rules, &mut Vec::new());
     let index = builder.index;
+    if index.rules.len().max(index.leads.len()) > Lead::MOST {
+        return None;
+    }
     index.nodes.first().is_some_and(|root| !root.lookups.is_empty()).then_some(index)
 }
 
@@ -56,6 +66,10 @@ struct Builder<'p> {
     flags: Vec<u8>,
     /// How many more rules may be put into nodes below others.
     spare: usize,
+    /// The lists whose members are keys already, by address.
+    lists: HashSet<usize>,
+    /// How many more members may be keys once more, of another field or below another node.
+    copies: usize,
     index: Index,
 }
 
@@ -91,15 +105,23 @@ impl<'p> Builder<'p> {
         let mut found = self.chosen(rules, above);
         let mut sizes: HashMap<(SlotId, Kind), usize> = HashMap::new();
         for (test, _) in &found {
-            *self.table(*test).map(|table| sizes.entry(table).or_default()).unwrap_or(&mut 0) += 1;
+            if let Some(table) = self.table(*test) {
+                *sizes.entry(table).or_default() += 1;
+            }
         }
         let worth = |table: Option<(SlotId, Kind)>| {
             table.and_then(|table| sizes.get(&table)).is_some_and(|size| *size >= WORTH)
         };
         // A rule that one of its tests cannot lead to is one of the rest.
-        for (test, rule) in &found {
-            let flag = if worth(self.table(*test)) { LED } else { LED | LOST };
-            self.flags.iter_mut().skip(*rule as usize).take(1).for_each(|flags| *flags |= flag);
+        for row in found.chunk_by(|a, b| a.0 == b.0) {
+            let Some((test, _)) = row.first() else { continue };
+            // Below the root, where a test leads to all rules, asking it once for all of them is what rules do anyway.
+            let splits = above.is_empty() || row.len() < rules.len();
+            let flag =
+                if splits && worth(self.table(*test)) && self.affords(*test) { LED } else { LED | LOST };
+            for (_, rule) in row {
+                self.flags.iter_mut().skip(*rule as usize).take(1).for_each(|flags| *flags |= flag);
+            }
         }
         let flags = &self.flags;
         let is_led = |rule: u32| flags.get(rule as usize).is_some_and(|flags| *flags == LED);
@@ -134,17 +156,19 @@ impl<'p> Builder<'p> {
 
     /// By which tests the rules are found: pairs of test and rule, in order.
     fn chosen(&mut self, rules: &[u32], above: &[u32]) -> Vec<(u32, u32)> {
-        let usable = |alternative: &[u32]| !alternative.iter().any(|test| above.contains(test));
+        let mut counts = std::mem::take(&mut self.counts);
+        let usable = |rule: u32, alternative: &[u32]| {
+            !alternative.iter().any(|test| above.contains(test) || !self.is_asked(rule, *test, above))
+        };
         let touched = |counts: &mut [u32], by: fn(u32) -> u32| {
             for rule in rules {
-                for alternative in self.needs.of(*rule).filter(|tests| usable(tests)) {
+                for alternative in self.needs.of(*rule).filter(|tests| usable(*rule, tests)) {
                     for test in alternative {
                         counts.iter_mut().skip(*test as usize).take(1).for_each(|count| *count = by(*count));
                     }
                 }
             }
         };
-        let mut counts = std::mem::take(&mut self.counts);
         touched(&mut counts, |count| count.saturating_add(1));
         let mut found = Vec::with_capacity(rules.len());
         for rule in rules {
@@ -155,7 +179,7 @@ impl<'p> Builder<'p> {
                 let custom = alternative.iter().any(|test| self.is_custom(*test));
                 (custom, alternative.iter().map(shared).sum::<u64>(), kinds)
             };
-            let best = self.needs.of(*rule).filter(|tests| usable(tests)).min_by_key(cost);
+            let best = self.needs.of(*rule).filter(|tests| usable(*rule, tests)).min_by_key(cost);
             found.extend(best.into_iter().flatten().map(|test| (*test, *rule)));
         }
         touched(&mut counts, |_| 0);
@@ -192,12 +216,39 @@ impl<'p> Builder<'p> {
         Row { start, end: self.index.rules.len() as u32 }
     }
 
+    /// Whether a rule asks a test's slot before all others, but for tests that are true of it. An application's field is
+    /// read when a rule asks for it, and not for a look-up that the rule would not have come to.
+    fn is_asked(&self, rule: u32, test: u32, above: &[u32]) -> bool {
+        if !self.is_custom(test) {
+            return true;
+        }
+        let start = self.parts.rules.get(rule as usize).map_or(usize::MAX, |rule| rule.start as usize);
+        let steps = self.parts.steps.get(start..).unwrap_or_default();
+        let slot = |test: u32| self.parts.tests.get(test as usize).map(|test| test.slot);
+        steps
+            .iter()
+            .find(|step| !above.contains(&step.test))
+            .is_some_and(|step| slot(step.test) == slot(test))
+    }
+
     fn is_custom(&self, test: u32) -> bool {
         let slot = self.parts.tests.get(test as usize).map(|test| test.slot.0 as usize);
         slot.and_then(|slot| self.custom.get(slot)).is_some_and(|custom| *custom)
     }
 
     // === tables ===
+
+    /// Whether there is room for the keys of a test, which are then counted.
+    fn affords(&mut self, test: u32) -> bool {
+        let test = self.parts.tests.get(test as usize);
+        let Some(Check::In(list)) = test.map(|test| &test.check) else { return true };
+        if list.len() <= FEW_MEMBERS || self.lists.insert(list.address()) {
+            return true;
+        }
+        let left = self.copies.checked_sub(list.len());
+        self.copies = left.unwrap_or(self.copies);
+        left.is_some()
+    }
 
     /// The table of a test.
     fn table(&self, test: u32) -> Option<(SlotId, Kind)> {
@@ -279,6 +330,22 @@ impl<'p> Builder<'p> {
         Affixes { lengths: lengths.iter().map(|length| *length as u32).collect(), keys }
     }
 
+    /// Makes one row of those that are so short that it takes no more memory than to name them.
+    fn join(&mut self, leads: &mut Vec<Lead>) {
+        let short = |lead: &Lead| match lead.to() {
+            To::Rules(row) if row.end - row.start <= 2 => Some(row),
+            _ => None,
+        };
+        let mut rules: Vec<u32> =
+            leads.iter().filter_map(short).flat_map(|row| self.index.rules(row)).copied().collect();
+        rules.sort_unstable();
+        rules.dedup();
+        leads.retain(|lead| short(lead).is_none());
+        if !rules.is_empty() {
+            leads.push(Lead::pack(To::Rules(self.row(rules.into_iter()))));
+        }
+    }
+
     fn keys<'t>(&mut self, texts: impl Iterator<Item = (&'t [u8], Lead)>) -> Keys {
         let mut keys = Keys::default();
         keys.reserve(texts.size_hint().0);
@@ -291,7 +358,14 @@ impl<'p> Builder<'p> {
                 several.entry(hash).or_insert_with(|| vec![known]).push(lead);
             }
         }
-        for (hash, leads) in several {
+        for (hash, mut leads) in several {
+            leads.sort_unstable();
+            leads.dedup();
+            self.join(&mut leads);
+            if let [only] = leads.as_slice() {
+                keys.insert(hash, *only);
+                continue;
+            }
             let start = self.index.leads.len() as u32;
             self.index.leads.extend(leads);
             keys.insert(hash, Lead::pack(To::Several(Row { start, end: self.index.leads.len() as u32 })));

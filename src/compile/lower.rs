@@ -4,7 +4,7 @@
 //! at the rule's end they are turned round.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use memchr::memmem::Finder;
@@ -101,7 +101,11 @@ impl<'t> Lowering<'t> {
         }
         self.parts.index = index::build(&self.parts, &self.needs);
         let lists: usize = self.lists.values().map(List::bytes).sum();
-        let program = self.parts.verify().map_err(CompileError::Invalid)?;
+        let mut program = self.parts.verify().map_err(CompileError::Invalid)?;
+        if program.bytes() + lists > most {
+            // It is slower without one, and otherwise the same.
+            program.forget_index();
+        }
         match program.bytes() + lists {
             bytes if bytes > most => Err(CompileError::TooLarge { bytes }),
             _ => Ok(program),
@@ -257,8 +261,18 @@ impl<'t> Lowering<'t> {
     }
 }
 
+/// In how many groups an expression may be, taken together: each compiles it anew.
+const GROUPED: usize = 4;
+
 /// Makes one search of all expressions on a slot, where that is sound.
 fn group(tests: &mut [Test]) -> Vec<Group> {
+    let texts: HashSet<&str> = tests
+        .iter()
+        .filter_map(
+            |test| if let Check::Matches(pattern) = &test.check { Some(pattern.text()) } else { None },
+        )
+        .collect();
+    let mut left = GROUPED * texts.len();
     let mut slots: BTreeMap<SlotId, Vec<&mut Test>> = BTreeMap::new();
     for test in tests {
         if matches!(&test.check, Check::Matches(pattern) if Patterns::takes(pattern)) {
@@ -268,6 +282,8 @@ fn group(tests: &mut [Test]) -> Vec<Group> {
     let mut groups = Vec::new();
     for (slot, mut tests) in slots {
         for tests in tests.chunks_mut(Patterns::MOST) {
+            let Some(after) = left.checked_sub(tests.len()) else { return groups };
+            left = after;
             let patterns: Vec<Pattern> = tests
                 .iter()
                 .filter_map(|test| match &test.check {

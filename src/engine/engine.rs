@@ -22,8 +22,9 @@ use crate::schema::{RequestHead, Schema};
 
 /// Decides where requests go, by rules that can be replaced at any time.
 ///
-/// A clone is a pointer to the same engine. Deciding takes no lock, waits for nobody and, for an ordinary
-/// request, allocates nothing.
+/// A clone is a pointer to the same engine. Deciding waits for nobody and, for an ordinary request, takes no lock and
+/// allocates nothing; a thread's first decision by some rules does, to have its own place to count. Other threads that
+/// decided by an engine keep its rules in memory after it is dropped, until they decide by another one or end.
 ///
 /// ```
 /// use http::Request;
@@ -131,13 +132,14 @@ impl Engine {
     }
 
     /// What is decided by the index, by asking all rules in their order, and by the reference: the route's and the
-    /// cluster's place. For tests that hold them against each other; counts nothing.
+    /// cluster's place, and what would be counted, which the reference does not know. For tests that hold them against
+    /// each other; counts nothing.
     #[doc(hidden)]
     pub fn decide_three_ways_at<'r>(
         &self,
         request: impl Into<RequestHead<'r>>,
         moment: Moment,
-    ) -> [(Option<u32>, u32); 3] {
+    ) -> [(Option<u32>, u32, Vec<u32>); 3] {
         self.shared.current.load().rules.decide_three_ways(request.into(), moment)
     }
 
@@ -158,8 +160,8 @@ impl Engine {
     /// rules it began with. Returns the new rule set, whose lints may be worth a look.
     ///
     /// Compiling takes some microseconds a statement: a text of thousands belongs on a thread that may block. The old
-    /// rules' memory is given back when no decision is held any more that they made, and each thread that decided by
-    /// them has decided again or ended.
+    /// rules' memory is given back by the next `replace` or [`Engine::counters`] that finds no decision held that they
+    /// made, and each thread that decided by them to have decided again or ended.
     ///
     /// # Errors
     ///
@@ -276,6 +278,12 @@ impl Shared {
 
     fn past(&self) -> std::sync::MutexGuard<'_, Past> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        Hold::forget(self.latest.load(Ordering::Relaxed));
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Decision {
     moment: Moment,
 }
 
+/// The route's and the cluster's place, and the counters that go up.
+pub(super) type ThreeWays = (Option<u32>, u32, Vec<u32>);
+
 /// A statement of a rule set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -136,14 +139,20 @@ impl RuleSet {
         explain(&self.compiled.typed, &self.compiled.spans, self.revision, &input, moment.chance).0
     }
 
-    pub(super) fn decide_three_ways(&self, head: RequestHead<'_>, moment: Moment) -> [(Option<u32>, u32); 3] {
+    pub(super) fn decide_three_ways(&self, head: RequestHead<'_>, moment: Moment) -> [ThreeWays; 3] {
         let input = self.input(head, moment.now);
         let Compiled { program, typed, .. } = &self.compiled;
-        let index = Run::new(program, &input, moment.chance).decide(|_| {});
-        let all = Run::new(program, &input, moment.chance).decide_by_all(|_| {});
+        let (mut by_index, mut by_all) = (Vec::new(), Vec::new());
+        let index = Run::new(program, &input, moment.chance).decide(|cell| by_index.push(cell));
+        let all = Run::new(program, &input, moment.chance).decide_by_all(|cell| by_all.push(cell));
         let told = reference::decide(typed, &input, moment.chance, &mut ());
         let route = told.route.and_then(|route| u32::try_from(route).ok());
-        [(index.route, index.cluster), (all.route, all.cluster), (route, told.cluster)]
+        let counted = by_all.clone();
+        [
+            (index.route, index.cluster, by_index),
+            (all.route, all.cluster, by_all),
+            (route, told.cluster, counted),
+        ]
     }
 
     fn input<'r>(&'r self, head: RequestHead<'r>, now: SystemTime) -> Input<'r> {
@@ -176,7 +185,8 @@ impl Decision {
 
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
     /// the one that was decided. A [request header](crate::TrafficSplitLayer::request_header) that the layer set
-    /// or took away after deciding is such a change, for rules that look at it. Walks the rules as they are written, at leisure; counts nothing.
+    /// or took away after deciding is such a change, for rules that look at it. Walks the rules as they are written, at
+    /// leisure; counts nothing.
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
         self.hold.seat().rules.explain(request.into(), self.moment)
     }

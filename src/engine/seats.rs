@@ -27,8 +27,15 @@ pub(super) struct Seat {
     /// Whether more than one thread may count here.
     shared: bool,
     pub(super) rules: Arc<RuleSet>,
-    cells: Box<[AtomicU64]>,
+    /// The counters. Each page is made when it is first counted on, so that no request pays for as many as there are rules.
+    pages: Box<[OnceLock<Box<Page>>]>,
 }
+
+/// Some counters. Aligned as seats are.
+#[repr(align(128))]
+struct Page([AtomicU64; PAGE]);
+
+const PAGE: usize = 64;
 
 /// Which seat it is: of which rule set in use, and whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +83,7 @@ impl Running {
         let at = At { running: self.id, number: number as u32 };
         let seat =
             self.seats[number].get_or_init(|| Arc::new(Seat::new(at, number == last, self.rules.clone())));
-        let mut spare = Vec::with_capacity(SPARE);
-        spare.push(seat.clone());
-        let _ = TAKEN.try_with(|taken| taken.change(at, spare));
+        let _ = TAKEN.try_with(|taken| taken.change(at, Some(seat.clone())));
         Hold(Some(seat.clone()))
     }
 
@@ -91,10 +96,7 @@ impl Running {
     pub(super) fn counts(&self) -> (BTreeMap<Key, u64>, u64) {
         let compiled = &self.rules.compiled;
         counters::read(&compiled.typed, &compiled.program, |cell| {
-            let of = |seat: &OnceLock<Arc<Seat>>| {
-                seat.get()?.cells.get(cell as usize).map(|cell| cell.load(Ordering::Relaxed))
-            };
-            self.seats.iter().filter_map(of).sum()
+            self.seats.iter().filter_map(OnceLock::get).map(|seat| seat.counted(cell)).sum()
         })
     }
 }
@@ -103,16 +105,16 @@ impl Running {
 
 impl Seat {
     fn new(at: At, shared: bool, rules: Arc<RuleSet>) -> Self {
-        // Room at the end: the allocator may put what another thread writes right behind.
-        const LINE: usize = 16;
-        let cells = rules.compiled.program.cells() + LINE;
-        Seat { at, shared, rules, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
+        let pages = rules.compiled.program.cells().div_ceil(PAGE);
+        Seat { at, shared, rules, pages: (0..pages).map(|_| OnceLock::new()).collect() }
     }
 
     /// Adds one to a counter. Only for the thread that took the seat, while it decides.
     #[inline]
     pub(super) fn count(&self, cell: u32) {
-        let Some(cell) = self.cells.get(cell as usize) else { return };
+        let (page, cell) = (cell as usize / PAGE, cell as usize % PAGE);
+        let Some(page) = self.pages.get(page) else { return };
+        let Some(cell) = page.get_or_init(Page::new).0.get(cell) else { return };
         // Nothing is ordered by a count.
         if self.shared {
             cell.fetch_add(1, Ordering::Relaxed);
@@ -120,6 +122,20 @@ impl Seat {
             // Nobody else writes here, so that nothing is lost between the two.
             cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
+    }
+
+    fn counted(&self, cell: u32) -> u64 {
+        let (page, cell) = (cell as usize / PAGE, cell as usize % PAGE);
+        let page = self.pages.get(page).and_then(OnceLock::get);
+        page.and_then(|page| page.0.get(cell)).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+}
+
+// === impl Page ===
+
+impl Page {
+    fn new() -> Box<Self> {
+        Box::new(Page([const { AtomicU64::new(0) }; PAGE]))
     }
 }
 
@@ -132,11 +148,21 @@ impl At {
 // === impl Taken ===
 
 impl Taken {
-    fn change(&self, at: At, spare: Vec<Arc<Seat>>) {
+    fn change(&self, at: At, seat: Option<Arc<Seat>>) {
         self.at.set(at);
-        // What is dropped may be a whole rule set, with fields of the application that decide something themselves.
-        let old = self.spare.try_borrow_mut().map(|mut place| std::mem::replace(&mut *place, spare));
-        drop(old);
+        let Ok(mut spare) = self.spare.try_borrow_mut().map(|mut spare| std::mem::take(&mut *spare)) else {
+            return;
+        };
+        // What is dropped may be a whole rule set, with fields of the application that decide something themselves and
+        // find no reference here meanwhile.
+        spare.clear();
+        spare.reserve_exact(SPARE);
+        spare.extend(seat);
+        if let Ok(mut place) = self.spare.try_borrow_mut()
+            && self.at.get() == at
+        {
+            *place = spare;
+        }
     }
 }
 
@@ -154,6 +180,15 @@ impl Hold {
             if spare.len() > 1 { spare.pop() } else { spare.last().cloned() }
         });
         Some(Hold(Some(seat.ok().flatten()?)))
+    }
+
+    /// Lets go of what this thread has of a rule set in use.
+    pub(super) fn forget(id: u64) {
+        let _ = TAKEN.try_with(|taken| {
+            if taken.at.get().running == id {
+                taken.change(At::NONE, None);
+            }
+        });
     }
 
     #[inline]
@@ -238,7 +273,7 @@ impl Drop for Number {
         // Destructors that run after this one may decide too, and then this thread's seat is another's.
         QUICK.set(ENDING);
         let _ = TAKEN.try_with(|taken| {
-            taken.change(At::NONE, Vec::new());
+            taken.change(At::NONE, None);
         });
         NUMBERS.lock().unwrap_or_else(PoisonError::into_inner).free.push(self.0);
     }

@@ -13,11 +13,23 @@ pub(super) struct Marks {
     slots: Vec<Mark>,
     /// The round shifted by one, and the answer.
     memos: Vec<u32>,
+    /// How often each group of expressions was asked.
+    groups: Vec<Asked>,
     /// Slots whose values are forgotten before the next question, because enough is kept already.
     pub(super) passing: Vec<SlotId>,
     /// What the last search for several expressions found.
     pub(super) matched: Matched,
 }
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    round: u32,
+    times: u32,
+}
+
+/// How many expressions of a group are searched for one by one, before all of them are at once: an index may have left
+/// few of them to be asked.
+const ALONE: u32 = if cfg!(any(test, fuzzing)) { 1 } else { 3 };
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Mark {
@@ -105,6 +117,7 @@ impl Marks {
     #[cold]
     fn start_over(&mut self) {
         self.slots.fill(Mark::default());
+        self.groups.fill(Asked::default());
         self.memos.fill(0);
         self.round = 1;
     }
@@ -127,6 +140,20 @@ impl Marks {
         if let Some(mark) = self.slots.get_mut(slot as usize) {
             mark.round = 0;
         }
+    }
+
+    /// Asks for an expression of a group; true when all of them are to be searched for.
+    pub(super) fn ask_group(&mut self, group: u32) -> bool {
+        let group = group as usize;
+        if self.groups.len() <= group {
+            self.groups.resize(group + 1, Asked::default());
+        }
+        let Some(asked) = self.groups.get_mut(group) else { return true };
+        if asked.round != self.round {
+            *asked = Asked { round: self.round, times: 0 };
+        }
+        asked.times += 1;
+        asked.times > ALONE
     }
 
     /// The answer of a test, if it was asked.

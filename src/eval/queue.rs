@@ -36,6 +36,26 @@ enum What {
     },
 }
 
+/// Where the values of one look-up lead, each lead once: many values may lead to one place, and what lies behind it
+/// would be multiplied by them, node by node.
+pub(super) struct Leads {
+    found: SmallVec<[Lead; 4]>,
+    /// At how many those that came twice are looked for.
+    full: usize,
+    /// How many more may be looked through.
+    left: usize,
+}
+
+/// So many leads, besides some for each rule, are looked through for one look-up. Where there are more, to ask all rules
+/// takes less.
+const LOOKED_THROUGH: usize = if SMALL { 4 } else { 1_024 };
+/// So many may come of one look-up.
+const LEADS: usize = if SMALL { 8 } else { 16_384 };
+/// So many rows and look-ups may wait.
+const WAITING: usize = if SMALL { 12 } else { 65_536 };
+/// Where rules are made by the thousand, few are many.
+const SMALL: bool = cfg!(any(test, fuzzing));
+
 /// No rule: beyond all there can be.
 const NONE: u32 = u32::MAX;
 
@@ -52,6 +72,61 @@ pub(super) enum Next<'p> {
 impl Waiting {
     /// Nothing.
     const NONE: Waiting = Waiting { rule: NONE, what: What::Rules(Row { start: 0, end: 0 }) };
+}
+
+// === impl Leads ===
+
+impl Leads {
+    /// For one look-up among so many rules.
+    #[inline]
+    pub(super) fn new(rules: usize) -> Self {
+        Leads { found: SmallVec::new(), full: 32, left: LOOKED_THROUGH + 4 * rules }
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, index: &Index, lead: Lead) {
+        match lead.to() {
+            To::Several(row) => index.leads(row).iter().for_each(|lead| self.one(*lead)),
+            _ => self.one(lead),
+        }
+    }
+
+    /// Whether there are too many, so that no more need be looked for.
+    #[inline]
+    pub(super) fn are_too_many(&self) -> bool {
+        self.left == 0
+    }
+
+    #[inline]
+    fn one(&mut self, lead: Lead) {
+        // Equal values often stand together.
+        if self.found.last() != Some(&lead) && !self.are_too_many() {
+            if self.found.len() >= self.full {
+                self.forget_twice();
+            }
+            self.found.push(lead);
+        }
+    }
+
+    #[cold]
+    fn forget_twice(&mut self) {
+        self.left = self.left.saturating_sub(self.found.len());
+        self.found.sort_unstable();
+        self.found.dedup();
+        self.full = (2 * self.found.len()).max(32);
+        if self.found.len() > LEADS {
+            self.left = 0;
+        }
+    }
+
+    /// Each lead once, unless there are too many.
+    #[inline]
+    fn each_once(mut self) -> Option<SmallVec<[Lead; 4]>> {
+        if self.found.len() > 1 {
+            self.forget_twice();
+        }
+        (!self.are_too_many()).then_some(self.found)
+    }
 }
 
 // === impl Queue ===
@@ -113,27 +188,26 @@ impl<'p> Queue<'p> {
         }
     }
 
-    /// Puts in what a look-up leads to.
+    /// Puts in what a look-up leads to. False when that is more than it is worth: then all rules are to be asked that
+    /// come after those which were given.
     #[inline]
-    pub(super) fn put(&mut self, lead: Lead) {
-        match lead.to() {
-            To::Rules(row) => self.rules(row),
-            To::Node(node) => self.node(node),
-            To::Several(row) => self.several(row),
-        }
-    }
-
-    #[inline(never)]
-    fn several(&mut self, row: Row) {
-        let index = self.index;
-        for lead in index.leads(row) {
+    pub(super) fn put(&mut self, leads: Leads) -> bool {
+        let Some(leads) = leads.each_once() else { return false };
+        for lead in leads {
             match lead.to() {
                 To::Rules(row) => self.rules(row),
                 To::Node(node) => self.node(node),
-                // The verifier saw that there is none.
+                // They were taken apart.
                 To::Several(_) => {}
             }
         }
+        self.heap.len() < WAITING
+    }
+
+    /// The first rule behind those that were given.
+    pub(super) fn behind(&self) -> u32 {
+        // Behind none of them, the first.
+        self.last.wrapping_add(1)
     }
 
     fn node(&mut self, node: u32) {

@@ -6,8 +6,8 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::marks::Lent;
-use super::queue::{Next, Queue};
-use crate::bytecode::{self, Check, Choice, Program, Rule, Slot, SlotId, Step, Target, Test};
+use super::queue::{Leads, Next, Queue};
+use crate::bytecode::{self, Check, Choice, Index, Lookup, Program, Rule, Slot, SlotId, Step, Target, Test};
 use crate::schema::http::{host_under, path_under};
 use crate::schema::{Arena, Input, Kind, Plain, Value, Version, any_compares, parse_int};
 use crate::split;
@@ -96,16 +96,9 @@ impl<'p, 'r> Run<'p, 'r> {
                     }
                 }
                 Next::Lookup(lookup) => {
-                    if let Some(plain) = lookup.plain {
-                        if let Some(text) = self.text(plain) {
-                            lookup.table.look_up_text(index, text, |lead| queue.put(lead));
-                        }
-                        continue;
-                    }
-                    self.forget_passing();
-                    let values = self.slot(lookup.slot);
-                    for value in &self.arena[values] {
-                        lookup.table.look_up(index, value, |lead| queue.put(lead));
+                    let leads = self.look_up(lookup, index);
+                    if !queue.put(leads) {
+                        return self.decide_from(queue.behind(), count);
                     }
                 }
             }
@@ -114,9 +107,35 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// As [`Run::decide`], by asking all rules in their order: what an index must not change.
-    pub(crate) fn decide_by_all(&mut self, mut count: impl FnMut(u32)) -> Outcome {
-        let decided = (0..self.program.rules().len() as u32).find_map(|rule| self.act(rule, &mut count));
+    pub(crate) fn decide_by_all(&mut self, count: impl FnMut(u32)) -> Outcome {
+        self.decide_from(0, count)
+    }
+
+    #[inline]
+    fn decide_from(&mut self, first: u32, mut count: impl FnMut(u32)) -> Outcome {
+        let decided = (first..self.program.rules().len() as u32).find_map(|rule| self.act(rule, &mut count));
         decided.unwrap_or_else(|| self.default(&mut count))
+    }
+
+    /// Where the values of a slot lead.
+    #[inline]
+    fn look_up(&mut self, lookup: &Lookup, index: &Index) -> Leads {
+        let mut leads = Leads::new(self.program.rules().len());
+        if let Some(plain) = lookup.plain {
+            if let Some(text) = self.text(plain) {
+                lookup.table.look_up_text(index, text, |lead| leads.push(index, lead));
+            }
+            return leads;
+        }
+        self.forget_passing();
+        let values = self.slot(lookup.slot);
+        for value in &self.arena[values] {
+            lookup.table.look_up(index, value, |lead| leads.push(index, lead));
+            if leads.are_too_many() {
+                break;
+            }
+        }
+        leads
     }
 
     /// What a rule decides, if it does.
@@ -233,7 +252,9 @@ impl<'p, 'r> Run<'p, 'r> {
             return self.text(plain).is_some_and(|text| text_satisfies(text, &test.check));
         }
         self.forget_passing();
-        if let Check::Among(_, group) = test.check {
+        if let Check::Among(_, group) = test.check
+            && self.marks.get().ask_group(group)
+        {
             return self.ask_together(test, group);
         }
         let range = self.slot(test.slot);
@@ -477,7 +498,7 @@ fn text_satisfies(text: &[u8], check: &Check) -> bool {
         Check::Contains(finder) => finder.find(text).is_some(),
         Check::PathUnder(root) => path_under(text, root),
         Check::HostUnder(domain) => host_under(text, domain),
-        Check::Matches(pattern) => pattern.is_match(text),
+        Check::Matches(pattern) | Check::Among(pattern, _) => pattern.is_match(text),
         _ => false,
     }
 }

@@ -205,6 +205,11 @@ impl List {
     }
 
     /// Whether the two are one and the same in memory.
+    /// What no other list has for as long as this one lives.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     pub(crate) fn is_same(&self, other: &List) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

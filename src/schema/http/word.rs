@@ -13,7 +13,8 @@ pub(super) const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(each(1)) & !word & each(0x80)
 }
 
-/// The high bit of each byte of `word` that is above `byte`. Neither has bytes beyond ASCII.
+/// The high bit of each byte of `word` that is above `byte`, and other bits that say nothing. Neither has bytes beyond
+/// ASCII.
 pub(super) const fn above(word: u64, byte: u8) -> u64 {
     // No sum reaches the next byte.
     word + each(0x7f - byte)
