@@ -1010,8 +1010,7 @@ fn a_condition_of_very_many_tests_is_held_against_the_routes_above_within_bounds
 #[test]
 fn expressions_on_many_fields_are_not_compiled_for_each() {
     let text = rules(sized(10_000), |at| format!("header(x{}) matches \"x[ab]{{9}}{}\"", at / 100, at % 100));
-    let request =
-        Request::get("/").header("x7", "aaxabababab").header("x3", "xababababa7").body(()).unwrap();
+    let request = Request::get("/").header("x7", "aaxabababab").header("x3", "xababababa7").body(()).unwrap();
     decide_both_ways("expressions", text, request, "gray");
 }
 

@@ -77,10 +77,16 @@ impl Waiting {
 // === impl Leads ===
 
 impl Leads {
-    /// For one look-up among so many rules.
     #[inline]
-    pub(super) fn new(rules: usize) -> Self {
-        Leads { found: SmallVec::new(), full: 32, left: LOOKED_THROUGH + 4 * rules }
+    pub(super) fn new() -> Self {
+        Leads { found: SmallVec::new(), full: 0, left: 0 }
+    }
+
+    /// Begins a look-up among so many rules.
+    #[inline]
+    pub(super) fn begin(&mut self, rules: usize) {
+        self.found.clear();
+        (self.full, self.left) = (32, LOOKED_THROUGH + 4 * rules);
     }
 
     #[inline]
@@ -121,11 +127,11 @@ impl Leads {
 
     /// Each lead once, unless there are too many.
     #[inline]
-    fn each_once(mut self) -> Option<SmallVec<[Lead; 4]>> {
+    fn each_once(&mut self) -> Option<&[Lead]> {
         if self.found.len() > 1 {
             self.forget_twice();
         }
-        (!self.are_too_many()).then_some(self.found)
+        (!self.are_too_many()).then_some(&*self.found)
     }
 }
 
@@ -191,7 +197,7 @@ impl<'p> Queue<'p> {
     /// Puts in what a look-up leads to. False when that is more than it is worth: then all rules are to be asked that
     /// come after those which were given.
     #[inline]
-    pub(super) fn put(&mut self, leads: Leads) -> bool {
+    pub(super) fn put(&mut self, leads: &mut Leads) -> bool {
         let Some(leads) = leads.each_once() else { return false };
         for lead in leads {
             match lead.to() {

@@ -88,6 +88,7 @@ impl<'p, 'r> Run<'p, 'r> {
     pub(crate) fn decide(&mut self, mut count: impl FnMut(u32)) -> Outcome {
         let Some(index) = self.program.index() else { return self.decide_by_all(count) };
         let mut queue = Queue::new(index);
+        let mut leads = Leads::new();
         while let Some(next) = queue.next() {
             match next {
                 Next::Rule(rule) => {
@@ -96,8 +97,8 @@ impl<'p, 'r> Run<'p, 'r> {
                     }
                 }
                 Next::Lookup(lookup) => {
-                    let leads = self.look_up(lookup, index);
-                    if !queue.put(leads) {
+                    self.look_up(lookup, index, &mut leads);
+                    if !queue.put(&mut leads) {
                         return self.decide_from(queue.behind(), count);
                     }
                 }
@@ -117,25 +118,24 @@ impl<'p, 'r> Run<'p, 'r> {
         decided.unwrap_or_else(|| self.default(&mut count))
     }
 
-    /// Where the values of a slot lead.
+    /// Finds where the values of a slot lead.
     #[inline]
-    fn look_up(&mut self, lookup: &Lookup, index: &Index) -> Leads {
-        let mut leads = Leads::new(self.program.rules().len());
+    fn look_up(&mut self, lookup: &Lookup, index: &Index, leads: &mut Leads) {
+        leads.begin(self.program.rules().len());
         if let Some(plain) = lookup.plain {
             if let Some(text) = self.text(plain) {
                 lookup.table.look_up_text(index, text, |lead| leads.push(index, lead));
             }
-            return leads;
+            return;
         }
         self.forget_passing();
         let values = self.slot(lookup.slot);
         for value in &self.arena[values] {
             lookup.table.look_up(index, value, |lead| leads.push(index, lead));
             if leads.are_too_many() {
-                break;
+                return;
             }
         }
-        leads
     }
 
     /// What a rule decides, if it does.
