@@ -110,6 +110,32 @@ fn deciding_on_twenty_rules_allocates_nothing() {
 }
 
 #[test]
+fn deciding_by_two_engines_in_turn_allocates_nothing() {
+    let engines = [(); 2].map(|()| Engine::builder().schema(schema()).build(RULES).unwrap());
+    let request = request("/app.css");
+    let decide = || engines.iter().for_each(|engine| drop(engine.decide(&request)));
+    decide();
+    let info = measure(|| (0..100).for_each(|_| decide()));
+    assert_eq!(info.count_total, 0);
+}
+
+#[test]
+fn many_decisions_held_at_once_allocate_nothing() {
+    let engine = Engine::builder().schema(schema()).build(RULES).unwrap();
+    let request = request("/app.css");
+    let mut held = Vec::with_capacity(200);
+    held.push(engine.decide(&request));
+    let info = measure(|| {
+        for _ in 0..3 {
+            held.extend((0..199).map(|_| engine.decide(&request)));
+            held.clear();
+        }
+    });
+    assert_eq!(info.count_total, 0);
+    assert_eq!(engine.counters().decisions, 3 * 199 + 1);
+}
+
+#[test]
 fn a_condition_allocates_nothing() {
     let text = r#"!(cookie(uid) in ["1001", "1002"]) && version(header(x-app-version)) >= "2" && ip in [203.0.113.0/24]
         && path under "/checkout" && header(user-agent) matches "Firefox/1[0-9]+" && percent(cookie(uid)) >= 0

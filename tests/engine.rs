@@ -447,3 +447,92 @@ fn a_custom_field_is_read_once_and_only_if_a_rule_asks() {
     assert_eq!(engine.decide(&Request::get("/").body(()).unwrap()).rule(), Some("b"));
     assert_eq!(reads.load(Ordering::Relaxed), 2, "once for each argument that is looked at");
 }
+
+#[test]
+fn an_index_reads_no_custom_field_that_no_rule_would_have_asked_for() {
+    let reads = Arc::new(AtomicU64::new(0));
+    let seen = reads.clone();
+    let schema = Schema::new().clusters(["gray", "prod"]).field("plan", Type::String, move |_, values| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        values.push("plan-70");
+    });
+    let rules = |condition: &str| -> String {
+        (0..100).map(|at| format!("route r{at}: {condition} && plan == \"plan-{at}\" => gray\n")).collect()
+    };
+    let engine = Engine::builder().schema(schema);
+    let text = rules("header(x) contains \"y\"") + "default => prod";
+    let guarded = engine.clone().build(text).unwrap();
+    let request = |x: &str| Request::get("/").header("x", x).body(()).unwrap();
+    assert_eq!(guarded.decide(&request("n")).rule(), None);
+    assert_eq!(reads.load(Ordering::Relaxed), 0);
+    assert_eq!(guarded.decide(&request("y")).rule(), Some("r70"));
+    // Where each rule asks for it first, the index does.
+    let open = engine.build(rules("true") + "default => prod").unwrap();
+    assert_eq!(open.decide(&request("n")).rule(), Some("r70"));
+    assert_eq!(reads.load(Ordering::Relaxed), 2);
+    let found = open.rules().reach().to_string();
+    assert!(found.contains("plan"), "{found}");
+}
+
+/// Decides by an engine when its thread ends.
+struct Late(Engine);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        self.0.decide(&Request::new(()));
+    }
+}
+
+thread_local! {
+    static LATE: std::cell::RefCell<Vec<Late>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn no_count_is_lost_by_threads_that_come_and_go() {
+    let engine = Engine::builder().clusters(["a"]).build("default => a").unwrap();
+    let held = std::sync::Mutex::new(Vec::new());
+    let run = |early: bool| {
+        let late = || LATE.with_borrow_mut(|all| all.push(Late(engine.clone())));
+        if early {
+            late();
+        }
+        let decisions: Vec<_> = (0..50).map(|_| engine.decide(&Request::new(()))).collect();
+        // Half of them are let go of by other threads, which must not count in this one's place.
+        let mut held = held.lock().unwrap();
+        held.truncate(100);
+        held.extend(decisions.into_iter().step_by(2));
+        drop(held);
+        (0..50).for_each(|_| drop(engine.decide(&Request::new(()))));
+        if !early {
+            late();
+        }
+    };
+    for at in 0..40 {
+        std::thread::scope(|scope| {
+            (0..24).for_each(|thread| _ = scope.spawn(move || run(thread % 2 == at % 2)))
+        });
+        engine.replace("default => a").unwrap();
+    }
+    drop(held);
+    // A scope may end before the destructors of its threads' locals have run.
+    let want = 40 * 24 * 101;
+    let start = std::time::Instant::now();
+    while engine.counters().decisions < want && start.elapsed() < Duration::from_secs(20) {
+        std::thread::yield_now();
+    }
+    assert_eq!(engine.counters().decisions, want);
+}
+
+#[test]
+fn a_dropped_engine_leaves_the_thread_that_drops_it() {
+    let (schema, kept) = {
+        let kept = Arc::new(());
+        let weak = Arc::downgrade(&kept);
+        (Schema::new().clusters(["a"]).field("f", Type::Int, move |_, _| _ = &kept), weak)
+    };
+    let engine = Engine::builder().schema(schema).build("default => a").unwrap();
+    engine.decide(&Request::new(()));
+    assert_eq!(kept.strong_count(), 1);
+    drop(engine);
+    assert_eq!(kept.strong_count(), 0);
+}
