@@ -99,8 +99,8 @@ pub mod fuzzing {
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use engine::{
-    BuildError, Condition, Decision, Engine, EngineBuilder, Moment, Reach, Reached, RuleSet, Rules,
-    Statements, format,
+    BuildError, Condition, Decision, EditError, Engine, EngineBuilder, Moment, Reach, Reached, RuleSet,
+    Rules, Statements, format, with_state, with_weights,
 };
 pub use explain::Explanation;
 pub use limits::Limits;

@@ -226,13 +226,20 @@ impl fmt::Debug for Decision {
 
 // === impl StatementKind ===
 
-impl fmt::Display for StatementKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl StatementKind {
+    /// The word that such statements have.
+    pub(super) fn word(self) -> &'static str {
+        match self {
             StatementKind::Route => "route",
             StatementKind::Cluster => "cluster",
             StatementKind::Default => "default",
-        })
+        }
+    }
+}
+
+impl fmt::Display for StatementKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
