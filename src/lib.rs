@@ -104,6 +104,8 @@ pub use engine::{
 };
 pub use explain::Explanation;
 pub use limits::Limits;
-pub use middleware::{CanonicalPathLayer, Clusters, ClustersError, TrafficSplit, TrafficSplitLayer};
+pub use middleware::{
+    CanonicalPathLayer, Clusters, ClustersError, InFlight, InFlightLayer, TrafficSplit, TrafficSplitLayer,
+};
 pub use schema::{ClientAddr, PeerAddr, Schema};
 pub use syntax::ast::State;

@@ -172,7 +172,7 @@ impl Engine {
         let next = Arc::new(RuleSet::new(compiled, shared.schema.clone(), last.rules.revision() + 1));
         let running = Arc::new(Running::new(next.clone()));
         shared.current.store(running.clone());
-        shared.latest.store(running.id, Ordering::Release);
+        shared.latest.store(running.id, Ordering::SeqCst);
         past.retired.push(last);
         past.settle();
         // Names that are gone are forgotten now and then, so that a stream of new ones cannot fill the memory.
@@ -210,6 +210,13 @@ impl Engine {
     /// pointers.
     pub(crate) fn made(&self, decision: &Decision) -> bool {
         Arc::ptr_eq(&self.shared.schema, &decision.rules().schema)
+    }
+
+    /// Returns when no swap is half done: every thread that asks for the rules from now on gets those that
+    /// [`Engine::rules`] gave before the call, or later ones.
+    pub(crate) fn wait_for_swap(&self) {
+        // Whoever swaps holds the lock, for as long as that takes.
+        drop(self.shared.past());
     }
 
     /// How often each statement decided, since the engine was built. Adds up all threads' counts, which takes
@@ -269,7 +276,9 @@ impl Shared {
     /// This thread's seat at the current rules.
     #[inline]
     fn seat(&self) -> Arc<Seat> {
-        Seat::taken(self.latest.load(Ordering::Acquire)).unwrap_or_else(|| self.current.load().take_seat())
+        // In one order with the store: whoever counts those who are about to read the rules, and then sees none, knows
+        // that nobody reads earlier ones. Costs what any load costs.
+        Seat::taken(self.latest.load(Ordering::SeqCst)).unwrap_or_else(|| self.current.load().take_seat())
     }
 
     fn past(&self) -> std::sync::MutexGuard<'_, Past> {

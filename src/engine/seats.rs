@@ -108,7 +108,7 @@ impl Seat {
 // === threads ===
 
 /// A small number that no other living thread has: the numbers of threads that ended are given out again.
-fn thread_number() -> usize {
+pub(crate) fn thread_number() -> usize {
     thread_local! {
         static NUMBER: Number = Number::take();
         // A plain copy: reading it needs no destructor to be checked.

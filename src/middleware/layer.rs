@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 use tower_layer::Layer;
 
+use super::in_flight::InFlightLayer;
 use super::service::TrafficSplit;
 use crate::engine::{Decision, Engine};
 
@@ -124,6 +125,14 @@ impl TrafficSplitLayer {
     pub fn response_header(mut self, name: HeaderName) -> Self {
         Arc::make_mut(&mut self.tags).response_header = Some(name);
         self
+    }
+
+    /// The same layer, counting how many requests each cluster has at hand until their responses have ended.
+    ///
+    /// To be called when everything else is set. See [`InFlight`](super::InFlight) for what counts, and for an example.
+    #[must_use]
+    pub fn count_in_flight(self) -> InFlightLayer {
+        InFlightLayer::new(self.tags)
     }
 
     /// What decides.

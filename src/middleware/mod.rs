@@ -10,11 +10,13 @@
 //!   extensions; on demand also in a request header for upstreams and a response header for testers.
 //! - [`Clusters`] hands a request to the service of its cluster, and is complete by construction: an engine
 //!   and its services can only be joined when no cluster is without one.
+//! - [`InFlightLayer`] is a [`TrafficSplitLayer`] that counts what each cluster has at hand, and can wait until one has
+//!   nothing any more.
 //! - [`CanonicalPathLayer`] refuses requests whose path could be read in two ways.
 //! - With the feature `axum`, [`Decision`](crate::Decision) is an extractor.
 //!
 //! None of them adds an error to the service it wraps, boxes a future, spawns a task or needs a runtime. All
-//! work with any body.
+//! work with any body, and [`InFlightLayer`] alone wraps it.
 //!
 //! [tower]: https://docs.rs/tower
 //!
@@ -55,6 +57,7 @@ mod clusters;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
+mod in_flight;
 mod layer;
 mod service;
 
@@ -63,5 +66,8 @@ pub use clusters::{Chain, ChainStart, Clusters, ClustersError, Dispatch, Each, O
 #[cfg(feature = "axum")]
 pub use extract::NoDecision;
 pub use future::ResponseFuture;
+pub use in_flight::{
+    Drained, InFlight, InFlightBody, InFlightFuture, InFlightLayer, InFlightSplit, UnknownCluster,
+};
 pub use layer::TrafficSplitLayer;
 pub use service::TrafficSplit;
