@@ -24,6 +24,9 @@ mod hot_swap;
 #[path = "../examples/quickstart.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod quickstart;
+#[path = "../examples/release.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod release;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -105,6 +108,22 @@ fn clusters_reach_three_services() {
             "error: the cluster `gray` has no service",
         ],
     );
+}
+
+#[test]
+fn a_release_loses_no_request() {
+    let mut out = Vec::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(release::run(&mut out)).unwrap();
+    let text = text(out);
+    shows(
+        &text,
+        &["x-try: prod_a -> prod_a v2", "x-try: prod_b -> prod_b v2", "the text is as it was", "prod_b v1"],
+    );
+    let last = text.lines().last().unwrap();
+    let (requests, failed) = last.split_once(" requests, ").unwrap();
+    assert!(requests.parse::<u64>().unwrap() >= 20_000, "{text}");
+    assert_eq!(failed, "0 failed", "{text}");
 }
 
 #[cfg(feature = "axum")]
