@@ -105,7 +105,8 @@ pub use engine::{
 pub use explain::Explanation;
 pub use limits::Limits;
 pub use middleware::{
-    CanonicalPathLayer, Clusters, ClustersError, InFlight, InFlightLayer, TrafficSplit, TrafficSplitLayer,
+    CanonicalPathLayer, Carrier, Clusters, ClustersError, Follow, InFlight, InFlightLayer, PropagateLayer,
+    TrafficSplit, TrafficSplitLayer,
 };
 pub use schema::{ClientAddr, PeerAddr, Schema};
 pub use syntax::ast::State;

@@ -4,6 +4,10 @@
 
 use std::future::Future;
 
+#[cfg(feature = "axum")]
+#[path = "../examples/call_chain.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod call_chain;
 #[path = "../examples/clusters.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod clusters;
@@ -124,6 +128,23 @@ fn a_release_loses_no_request() {
     let (requests, failed) = last.split_once(" requests, ").unwrap();
     assert!(requests.parse::<u64>().unwrap() >= 20_000, "{text}");
     assert_eq!(failed, "0 failed", "{text}");
+}
+
+#[cfg(feature = "axum")]
+#[test]
+fn gray_stays_gray_all_the_way_and_a_client_cannot_say_so() {
+    let mut out = Vec::new();
+    block_on(call_chain::run(&mut out)).unwrap();
+    shows(
+        &text(out),
+        &[
+            "x-canary: never -> web: prod (default), orders: prod (default), stock: prod (default)",
+            "x-canary: always -> web: gray (testers), orders: gray (followed), stock: gray (followed)",
+            "baggage: pointsman=gray -> web: prod (default), orders: prod (default), stock: prod (default)",
+            "web: 3 decided, 0 gray, 0 prod followed",
+            "stock: 2 decided, 1 gray, 0 prod followed",
+        ],
+    );
 }
 
 #[cfg(feature = "axum")]

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use foldhash::HashMap;
+
 use super::cell::Cell;
 use super::counters::{Count, Counters, Key};
 use super::pipeline;
@@ -59,6 +61,8 @@ struct Shared {
     /// The id of what is current, so that a thread that has its seat there need not ask for more.
     latest: AtomicU64,
     schema: Arc<Schema>,
+    /// The declared clusters.
+    by_name: HashMap<Arc<str>, u32>,
     limits: Limits,
     strict: bool,
     clock: Option<Clock>,
@@ -76,6 +80,8 @@ struct Past {
     retired: Vec<Arc<Running>>,
     counts: BTreeMap<Key, u64>,
     decisions: u64,
+    /// By declared cluster.
+    followed: Vec<u64>,
 }
 
 /// What a decision depends on besides the rules and the request.
@@ -108,6 +114,7 @@ impl Engine {
         let shared = Shared {
             current: Cell::new(Arc::new(first)),
             latest,
+            by_name: schema.clusters.iter().cloned().zip(0..).collect(),
             schema,
             limits,
             strict,
@@ -128,6 +135,27 @@ impl Engine {
     /// As [`Engine::decide`], with the time and the chance from outside.
     pub fn decide_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Decision {
         Decision::of(self.shared.seat(), request.into(), moment)
+    }
+
+    /// Takes over a decision that was made elsewhere, as by the service that sent the request: for the declared cluster of
+    /// that name. The rules are not asked, and it is [counted apart](Counters::followed). `None` when there is no such
+    /// cluster, and then nothing is counted.
+    ///
+    /// [`Follow`](crate::Follow) does so for requests of trusted peers; this is for decisions that travel in another way,
+    /// as with a message in a queue.
+    ///
+    /// ```
+    /// use pointsman::Engine;
+    ///
+    /// let engine = Engine::builder().clusters(["gray", "prod"]).build("default => prod")?;
+    /// let decision = engine.follow("gray").expect("is declared");
+    /// assert_eq!((decision.cluster(), decision.statement()), ("gray", "followed"));
+    /// assert!(engine.follow("grey").is_none());
+    /// # Ok::<(), pointsman::BuildError>(())
+    /// ```
+    pub fn follow(&self, cluster: &str) -> Option<Decision> {
+        let cluster = *self.shared.by_name.get(cluster)?;
+        Some(Decision::follow(self.shared.seat(), cluster))
     }
 
     /// What is decided by the index, by asking all rules in their order, and by the reference: the route's and the
@@ -231,17 +259,21 @@ impl Engine {
                 *counts.entry(key).or_default() += count;
             }
         };
+        let mut followed: Vec<u64> = self.shared.current.load().followed().collect();
+        add_up(&mut followed, past.followed.iter().copied());
         for retired in &past.retired {
             let (counts, more) = retired.counts();
             counts.into_iter().for_each(&mut add);
             decisions += more;
+            add_up(&mut followed, retired.followed());
         }
         past.counts.iter().map(|(key, count)| (key.clone(), *count)).for_each(&mut add);
         let counts = counts
             .into_iter()
             .map(|((kind, statement, state, target), count)| Count { kind, statement, target, state, count })
             .collect();
-        Counters { counts, decisions: decisions + past.decisions }
+        let followed = self.clusters().map(str::to_owned).zip(followed).collect();
+        Counters { counts, decisions: decisions + past.decisions, followed }
     }
 
     fn compile(&self, rules: &Rules<'_>) -> Result<pipeline::Compiled, Diagnostics> {
@@ -306,6 +338,8 @@ impl Past {
                     }
                     let (counts, decisions) = running.counts();
                     self.decisions += decisions;
+                    self.followed.resize(running.rules.schema.clusters.len(), 0);
+                    add_up(&mut self.followed, running.followed());
                     for (key, count) in counts {
                         *self.counts.entry(key).or_default() += count;
                     }
@@ -314,6 +348,11 @@ impl Past {
             }
         }
     }
+}
+
+/// Adds to each sum its number.
+fn add_up(sums: &mut [u64], numbers: impl Iterator<Item = u64>) {
+    sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
 }
 
 /// The statements that have counts.

@@ -62,12 +62,20 @@ impl Running {
     /// The counts by name, and how many decisions they make.
     pub(super) fn counts(&self) -> (BTreeMap<Key, u64>, u64) {
         let compiled = &self.rules.compiled;
-        counters::read(&compiled.typed, &compiled.program, |cell| {
-            let of = |seat: &OnceLock<Arc<Seat>>| {
-                seat.get()?.cells.get(cell as usize).map(|cell| cell.load(Ordering::Relaxed))
-            };
-            self.seats.iter().filter_map(of).sum()
-        })
+        counters::read(&compiled.typed, &compiled.program, |cell| self.sum(cell))
+    }
+
+    /// How many decisions for each declared cluster were followed.
+    pub(super) fn followed(&self) -> impl Iterator<Item = u64> {
+        (0..).take(self.rules.schema.clusters.len()).map(|at| self.sum(self.rules.followed_cell(at)))
+    }
+
+    /// A counter, over all seats.
+    fn sum(&self, cell: u32) -> u64 {
+        let of = |seat: &OnceLock<Arc<Seat>>| {
+            seat.get()?.cells.get(cell as usize).map(|cell| cell.load(Ordering::Relaxed))
+        };
+        self.seats.iter().filter_map(of).sum()
     }
 }
 
@@ -91,7 +99,7 @@ impl Seat {
     fn new(id: u64, rules: Arc<RuleSet>) -> Self {
         // Room at the end: the allocator may put what another thread writes right behind.
         const LINE: usize = 16;
-        let cells = rules.compiled.program.cells() + LINE;
+        let cells = rules.compiled.program.cells() + rules.schema.clusters.len() + LINE;
         Seat { id, rules, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
     }
 

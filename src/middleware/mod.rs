@@ -12,6 +12,8 @@
 //!   and its services can only be joined when no cluster is without one.
 //! - [`InFlightLayer`] is a [`TrafficSplitLayer`] that counts what each cluster has at hand, and can wait until one has
 //!   nothing any more.
+//! - [`PropagateLayer`] copies the decision into the requests that a service makes, and [`Follow`] lets the service that
+//!   gets them follow it: a request that is gray here is gray all the way.
 //! - [`CanonicalPathLayer`] refuses requests whose path could be read in two ways.
 //! - With the feature `axum`, [`Decision`](crate::Decision) is an extractor.
 //!
@@ -53,6 +55,7 @@
 //! ```
 
 mod canonical;
+mod chain;
 mod clusters;
 #[cfg(feature = "axum")]
 mod extract;
@@ -62,6 +65,7 @@ mod layer;
 mod service;
 
 pub use canonical::{CanonicalPath, CanonicalPathFuture, CanonicalPathLayer};
+pub use chain::{Carrier, CarrierError, Follow, Propagate, PropagateLayer};
 pub use clusters::{Chain, ChainStart, Clusters, ClustersError, Dispatch, Each, Only, Or, OrFuture};
 #[cfg(feature = "axum")]
 pub use extract::NoDecision;

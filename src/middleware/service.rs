@@ -73,11 +73,12 @@ impl Tags {
     /// Decides, and tags the request. Returns the cluster, and the header that the response gets.
     #[inline]
     pub(super) fn tag<B>(&self, request: &mut Request<B>) -> (usize, Option<(HeaderName, HeaderValue)>) {
+        let followed = self.follow.as_ref().and_then(|follow| follow.decide(&self.engine, request));
         // Before deciding: rules must not see what only we may set. Removes every value of the name.
         if let Some(header) = &self.request_header {
             request.headers_mut().remove(header);
         }
-        let decision = self.engine.decide(&*request);
+        let decision = followed.unwrap_or_else(|| self.engine.decide(&*request));
         let cluster = decision.cluster_index();
         let name = self.name(&decision);
         if let (Some(header), Some(name)) = (&self.request_header, name) {
