@@ -56,7 +56,9 @@
 //! | feature | default | what it brings |
 //! |---|---|---|
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
+//! | `metrics` | no | a publisher of all counts for the `metrics` facade, such as for Prometheus |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
+//! | `tracing` | no | `cluster`, `rule` and `revision` in the current span, events for new rules |
 //!
 //! Each builds alone, and so does none.
 //!
@@ -74,6 +76,8 @@ pub mod engine;
 mod eval;
 pub mod explain;
 mod limits;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod middleware;
 pub mod schema;
 pub mod split;

@@ -24,6 +24,10 @@ mod explain;
 #[path = "../examples/hot_swap.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod hot_swap;
+#[cfg(all(feature = "axum", feature = "metrics"))]
+#[path = "../examples/prometheus.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod prometheus;
 #[cfg(feature = "axum")]
 #[path = "../examples/quickstart.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
@@ -143,6 +147,23 @@ fn gray_stays_gray_all_the_way_and_a_client_cannot_say_so() {
             "baggage: pointsman=gray -> web: prod (default), orders: prod (default), stock: prod (default)",
             "web: 3 decided, 0 gray, 0 prod followed",
             "stock: 2 decided, 1 gray, 0 prod followed",
+        ],
+    );
+}
+
+#[cfg(all(feature = "axum", feature = "metrics"))]
+#[test]
+fn prometheus_shows_what_was_decided() {
+    let mut out = Vec::new();
+    block_on(prometheus::run(&mut out)).unwrap();
+    shows(
+        &text(out),
+        &[
+            "# TYPE pointsman_decisions_total counter\npointsman_decisions_total 12\n",
+            r#"pointsman_chosen_total{kind="route",statement="testers",target="gray",state="live"} 1"#,
+            r#"pointsman_chosen_total{kind="route",statement="next",target="gray",state="shadow"} 1"#,
+            r#"pointsman_reloads_total{outcome="rejected"} 1"#,
+            r#"pointsman_in_flight{cluster="prod_a"} 0"#,
         ],
     );
 }

@@ -48,6 +48,17 @@ pub struct Counters {
     pub followed: Vec<(String, u64)>,
 }
 
+/// What became of the texts that an engine was given after its first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Reloads {
+    /// How many replaced what ran before.
+    pub accepted: u64,
+    /// How many were refused, and what ran went on.
+    pub rejected: u64,
+}
+
 /// What identifies a count across revisions.
 pub(super) type Key = (StatementKind, String, State, Option<String>);
 

@@ -11,12 +11,13 @@ use std::time::SystemTime;
 use foldhash::HashMap;
 
 use super::cell::Cell;
-use super::counters::{Count, Counters, Key};
+use super::counters::{Count, Counters, Key, Reloads};
 use super::pipeline;
 use super::rules::Rules;
 use super::ruleset::{Decision, RuleSet, StatementKind};
 use super::seats::{Running, Seat};
 use super::settings::{Chance, Clock, EngineBuilder};
+use super::trace;
 use crate::diagnostic::Diagnostics;
 use crate::explain::Explanation;
 use crate::limits::Limits;
@@ -68,6 +69,8 @@ struct Shared {
     clock: Option<Clock>,
     chance: Option<Chance>,
     past: Mutex<Past>,
+    /// How many texts were refused.
+    rejected: AtomicU64,
 }
 
 /// How many counts of names that may be gone are kept before somebody looks.
@@ -121,6 +124,7 @@ impl Engine {
             clock,
             chance,
             past,
+            rejected: AtomicU64::new(0),
         };
         Ok(Engine { shared: Arc::new(shared) })
     }
@@ -193,8 +197,11 @@ impl Engine {
     ///
     /// When the rules are not sound; then the old ones go on.
     pub fn replace<'a>(&self, rules: impl Into<Rules<'a>>) -> Result<Arc<RuleSet>, Diagnostics> {
-        let compiled = self.compile(&rules.into())?;
         let shared = &*self.shared;
+        let compiled = self.compile(&rules.into()).inspect_err(|problems| {
+            shared.rejected.fetch_add(1, Ordering::Relaxed);
+            trace::rejected(problems);
+        })?;
         let mut past = shared.past();
         let last = shared.current.load().clone();
         let next = Arc::new(RuleSet::new(compiled, shared.schema.clone(), last.rules.revision() + 1));
@@ -207,6 +214,8 @@ impl Engine {
         if past.counts.len() > 2 * next.compiled.program.cells() + FORGET {
             past.forget_all_but(&names(&running.counts().0));
         }
+        drop(past);
+        trace::accepted(&next);
         Ok(next)
     }
 
@@ -274,6 +283,12 @@ impl Engine {
             .collect();
         let followed = self.clusters().map(str::to_owned).zip(followed).collect();
         Counters { counts, decisions: decisions + past.decisions, followed }
+    }
+
+    /// How many texts [`Engine::replace`] took, and how many it refused.
+    pub fn reloads(&self) -> Reloads {
+        let rejected = self.shared.rejected.load(Ordering::Relaxed);
+        Reloads { accepted: self.rules().revision() - 1, rejected }
     }
 
     fn compile(&self, rules: &Rules<'_>) -> Result<pipeline::Compiled, Diagnostics> {

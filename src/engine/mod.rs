@@ -15,9 +15,10 @@ mod rules;
 mod ruleset;
 mod seats;
 mod settings;
+mod trace;
 
 pub use condition::Condition;
-pub use counters::{Count, Counters};
+pub use counters::{Count, Counters, Reloads};
 pub use edit::{EditError, EditErrorKind, StatementName, with_state, with_weights};
 pub use engine::{Engine, Moment};
 pub use pipeline::format;
@@ -26,3 +27,4 @@ pub use rules::{Rules, Statements};
 pub use ruleset::{Decision, RuleSet, Statement, StatementKind};
 pub(crate) use seats::thread_number;
 pub use settings::{BuildError, EngineBuilder, SchemaError};
+pub(crate) use trace::decided;

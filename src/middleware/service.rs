@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::future::ResponseFuture;
 use super::layer::Tags;
-use crate::engine::{Decision, Engine};
+use crate::engine::{Decision, Engine, decided};
 
 /// A service whose requests are tagged with the decision of an [`Engine`]; made by
 /// [`TrafficSplitLayer`](super::TrafficSplitLayer), where there are examples.
@@ -79,6 +79,7 @@ impl Tags {
             request.headers_mut().remove(header);
         }
         let decision = followed.unwrap_or_else(|| self.engine.decide(&*request));
+        decided(&decision);
         let cluster = decision.cluster_index();
         let name = self.name(&decision);
         if let (Some(header), Some(name)) = (&self.request_header, name) {
