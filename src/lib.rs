@@ -48,6 +48,9 @@
 //! - [`Schema`] is what rules may mention: clusters, the application's own fields and lists, and where
 //!   the client's address comes from.
 //! - [`Condition`] is a single condition without a rule set.
+//! - [`with_weights`] and [`with_state`] edit a text, [`InFlight`] waits until a cluster has drained: [a
+//!   release](docs::releasing) is made of these.
+//! - [`PropagateLayer`] and [`Follow`] take a decision along to the services behind.
 //! - [`Statements`] are rules built one by one, [`format()`] is their canonical text.
 //! - [`Limits`] bound what a text may ask for; [`Diagnostics`] say what is wrong with it.
 //!
