@@ -24,6 +24,10 @@ use crate::engine::{Decision, Engine};
 /// A decision keeps its rules alive, so one held by a request that takes hours keeps them for hours. That is
 /// their memory and no more: requests that come later have the new rules.
 ///
+/// With the feature `tracing`, the name of the cluster, that of the statement and the revision are recorded in the fields
+/// `cluster`, `rule` and `revision` of the span that is current, as far as it has such fields. The layer that makes the
+/// span stands outside, and names them: `info_span!("request", cluster = Empty, rule = Empty, revision = Empty)`.
+///
 /// # Cost
 ///
 /// One [`Engine::decide`]. A request without a `Decision` gets one boxed into its extensions; nothing else is

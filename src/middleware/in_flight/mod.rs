@@ -105,7 +105,7 @@ impl InFlight {
     /// before the future is first polled is waited for, to the last: also a request that another thread has
     /// decided and not begun to serve. So when it is done, and no rule sends requests there, none will come.
     ///
-    /// Where rules go on sending requests there, the future is done at a moment at which there were none, and says nothing
+    /// Where rules go on sending requests there, or other services [decide that](crate::Follow) and are followed, the future is done at a moment at which there were none, and says nothing
     /// about those that are decided after it; on a busy cluster that moment may never come. There is no limit of
     /// time: put it into a timeout, as a client may read a response for hours.
     ///
