@@ -116,8 +116,8 @@ pub fn with_weights<'n, T: AsRef<str>, W: Display>(
 ) -> Result<String, EditError> {
     let arena = &Arena::new();
     let file = parse(text, arena)?;
-    let (kind, outcome) = find(&file, statement.into())?;
-    let of = || label(kind, statement_name(kind, &file, outcome));
+    let (kind, name, outcome) = find(&file, statement.into())?;
+    let of = || label(kind, name);
     if outcome.others.is_empty() {
         return Err(Reason::NotASplit { of: of() }.into());
     }
@@ -262,10 +262,11 @@ fn parse<'t>(text: &'t str, arena: &'t Arena) -> Result<File<'t>, EditError> {
 
 // === finding a statement ===
 
+/// A statement with an outcome: its kind, its name, and the outcome.
+type Found<'f, 't> = (StatementKind, &'t str, &'f Outcome<'t>);
+
 /// The statements with an outcome.
-fn outcomes<'f, 't>(
-    file: &'f File<'t>,
-) -> impl Iterator<Item = (StatementKind, &'t str, &'f Outcome<'t>)> + Clone {
+fn outcomes<'f, 't>(file: &'f File<'t>) -> impl Iterator<Item = Found<'f, 't>> + Clone {
     file.items.iter().filter_map(|item| match &item.statement.node {
         Statement::Cluster(cluster) => Some((StatementKind::Cluster, cluster.name.node, &cluster.outcome)),
         Statement::Rule(rule) => Some((StatementKind::Route, rule.name.node, &rule.outcome)),
@@ -274,32 +275,21 @@ fn outcomes<'f, 't>(
     })
 }
 
-fn find<'f, 't>(
-    file: &'f File<'t>,
-    wanted: StatementName<'_>,
-) -> Result<(StatementKind, &'f Outcome<'t>), EditError> {
+fn find<'f, 't>(file: &'f File<'t>, wanted: StatementName<'_>) -> Result<Found<'f, 't>, EditError> {
     let of_kind = outcomes(file).filter(|(kind, ..)| wanted.kind.is_none_or(|wanted| wanted == *kind));
     // There is one default, whatever it is called.
-    let is_meant = |kind: StatementKind, name: &str| {
-        name == wanted.name || (wanted.kind, kind) == (Some(StatementKind::Default), StatementKind::Default)
-    };
-    let mut found = of_kind.clone().filter(|(kind, name, _)| is_meant(*kind, name));
-    let Some((kind, name, outcome)) = found.next() else {
+    let any_name = wanted.kind == Some(StatementKind::Default);
+    let mut found = of_kind.clone().filter(|(_, name, _)| any_name || *name == wanted.name);
+    let Some(first) = found.next() else {
         let near = nearest(wanted.name, of_kind.map(|(_, name, _)| name)).map(str::to_owned);
         let what = wanted.kind.map_or("statement", StatementKind::word);
         return Err(Reason::UnknownStatement { what, name: wanted.name.to_owned(), near }.into());
     };
-    let kinds: Vec<_> = std::iter::once(kind).chain(found.map(|(kind, ..)| kind)).collect();
+    let kinds: Vec<_> = std::iter::once(first).chain(found).map(|(kind, ..)| kind).collect();
     if kinds.len() > 1 {
-        return Err(Reason::AmbiguousStatement { name: name.to_owned(), kinds }.into());
+        return Err(Reason::AmbiguousStatement { name: first.1.to_owned(), kinds }.into());
     }
-    Ok((kind, outcome))
-}
-
-/// The name of the statement whose outcome it is.
-fn statement_name<'t>(kind: StatementKind, file: &File<'t>, outcome: &Outcome<'t>) -> &'t str {
-    let found = outcomes(file).find(|(known, _, other)| *known == kind && std::ptr::eq(*other, outcome));
-    found.map_or("default", |(_, name, _)| name)
+    Ok(first)
 }
 
 fn label(kind: StatementKind, name: &str) -> String {
