@@ -50,6 +50,18 @@ fn middleware(criterion: &mut Criterion) {
         bench("one rule", &mut ask(split.layer(bare)));
         bench("one rule, both headers", &mut ask(headers.layer(bare)));
         bench("20 rules", &mut ask(TrafficSplitLayer::new(twenty).layer(bare)));
+
+        // Here the request and the body end while the clock runs, as the end counts too.
+        let empty = service_fn(|_| ready(Ok::<_, Infallible>(Response::new(()))));
+        let (mut plain, mut counted) = (ask(split.layer(empty)), ask(split.count_in_flight().layer(empty)));
+        let mut next = requests.iter().cycle();
+        let mut fresh = || next.next().expect("is a cycle").clone();
+        group.bench_function("one rule, to the end", |b| {
+            b.iter_batched(&mut fresh, |request| drop(plain(request)), BatchSize::SmallInput);
+        });
+        group.bench_function("one rule, to the end, counted in flight", |b| {
+            b.iter_batched(&mut fresh, |request| drop(counted(request)), BatchSize::SmallInput);
+        });
     }
 }
 

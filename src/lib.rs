@@ -48,6 +48,9 @@
 //! - [`Schema`] is what rules may mention: clusters, the application's own fields and lists, and where
 //!   the client's address comes from.
 //! - [`Condition`] is a single condition without a rule set.
+//! - [`with_weights`] and [`with_state`] edit a text, [`InFlight`] waits until a cluster has drained: [a
+//!   release](docs::releasing) is made of these.
+//! - [`PropagateLayer`] and [`Follow`] take a decision along to the services behind.
 //! - [`Statements`] are rules built one by one, [`format()`] is their canonical text.
 //! - [`Limits`] bound what a text may ask for; [`Diagnostics`] say what is wrong with it.
 //!
@@ -56,7 +59,9 @@
 //! | feature | default | what it brings |
 //! |---|---|---|
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
+//! | `metrics` | no | a publisher of all counts for the `metrics` facade, such as for Prometheus |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
+//! | `tracing` | no | `cluster`, `rule` and `revision` in the current span, events for new rules |
 //!
 //! Each builds alone, and so does none.
 //!
@@ -74,6 +79,8 @@ pub mod engine;
 mod eval;
 pub mod explain;
 mod limits;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod middleware;
 pub mod schema;
 pub mod split;
@@ -99,11 +106,14 @@ pub mod fuzzing {
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use engine::{
-    BuildError, Condition, Decision, Engine, EngineBuilder, Moment, Reach, Reached, RuleSet, Rules,
-    Statements, format,
+    BuildError, Condition, Decision, EditError, Engine, EngineBuilder, Moment, Reach, Reached, RuleSet,
+    Rules, Statements, format, with_state, with_weights,
 };
 pub use explain::Explanation;
 pub use limits::Limits;
-pub use middleware::{CanonicalPathLayer, Clusters, ClustersError, TrafficSplit, TrafficSplitLayer};
+pub use middleware::{
+    CanonicalPathLayer, Carrier, Clusters, ClustersError, Follow, InFlight, InFlightLayer, PropagateLayer,
+    TrafficSplit, TrafficSplitLayer,
+};
 pub use schema::{ClientAddr, PeerAddr, Schema};
 pub use syntax::ast::State;

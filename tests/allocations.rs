@@ -4,13 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
 
 use allocation_counter::measure;
-use http::Request;
+use http::{Request, Response};
 use pointsman::engine::Moment;
 use pointsman::schema::{ClientAddr, List, PeerAddr, Schema, Trusted};
-use pointsman::{Condition, Engine, Limits};
+use pointsman::{Condition, Engine, Limits, TrafficSplitLayer};
+use tower::{Layer, Service, service_fn};
 
 /// Twenty rules of all kinds; a request walks through most of them.
 const RULES: &str = r#"
@@ -149,6 +154,30 @@ fn a_condition_allocates_nothing() {
         }
     });
     assert_eq!(info.count_total, 0);
+}
+
+/// As many allocations as without counting: the extension of the request is the only one.
+#[test]
+fn counting_what_is_in_flight_allocates_nothing_more() {
+    let engine = Engine::builder().schema(schema()).build(RULES).unwrap();
+    let answer = |_: Request<()>| std::future::ready(Ok::<_, Infallible>(Response::new(())));
+    let plain = TrafficSplitLayer::new(engine);
+    let counted = plain.clone().count_in_flight();
+    let (mut plain, mut counting) = (plain.layer(service_fn(answer)), counted.layer(service_fn(answer)));
+    let mut requests = (0..6).map(|_| request("/checkout/pay")).collect::<Vec<_>>().into_iter();
+    let mut next = || requests.next().unwrap();
+    let context = || Context::from_waker(Waker::noop());
+    let mut ask = |request| drop(pin!(plain.call(request)).poll(&mut context()));
+    let mut ask_counting = |request| drop(pin!(counting.call(request)).poll(&mut context()));
+    for _ in 0..2 {
+        ask(next());
+        ask_counting(next());
+    }
+    let (one, other) = (next(), next());
+    let without = measure(|| ask(one)).count_total;
+    let with = measure(|| ask_counting(other)).count_total;
+    assert_eq!((without, with), (1, 1));
+    assert_eq!(counted.in_flight().count("prod_a").unwrap(), 0);
 }
 
 /// A hundred thousand rules that each make their own values of one field must not keep them all: a request of a few

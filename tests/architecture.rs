@@ -40,6 +40,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("middleware", &["engine", "schema", "diagnostic"]),
+    ("metrics", &["engine", "middleware"]),
 ];
 
 /// Items of another room that may be named where the room as a whole may not.

@@ -4,6 +4,10 @@
 
 use std::future::Future;
 
+#[cfg(feature = "axum")]
+#[path = "../examples/call_chain.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod call_chain;
 #[path = "../examples/clusters.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod clusters;
@@ -20,10 +24,17 @@ mod explain;
 #[path = "../examples/hot_swap.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod hot_swap;
+#[cfg(all(feature = "axum", feature = "metrics"))]
+#[path = "../examples/prometheus.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod prometheus;
 #[cfg(feature = "axum")]
 #[path = "../examples/quickstart.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod quickstart;
+#[path = "../examples/release.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod release;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -103,6 +114,56 @@ fn clusters_reach_three_services() {
             "uid=1001 -> prod_b: ",
             "uid=1002 -> prod_a: ",
             "error: the cluster `gray` has no service",
+        ],
+    );
+}
+
+#[test]
+fn a_release_loses_no_request() {
+    let mut out = Vec::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(release::run(&mut out)).unwrap();
+    let text = text(out);
+    shows(
+        &text,
+        &["x-try: prod_a -> prod_a v2", "x-try: prod_b -> prod_b v2", "the text is as it was", "prod_b v1"],
+    );
+    let last = text.lines().last().unwrap();
+    let (requests, failed) = last.split_once(" requests, ").unwrap();
+    assert!(requests.parse::<u64>().unwrap() >= 20_000, "{text}");
+    assert_eq!(failed, "0 failed", "{text}");
+}
+
+#[cfg(feature = "axum")]
+#[test]
+fn gray_stays_gray_all_the_way_and_a_client_cannot_say_so() {
+    let mut out = Vec::new();
+    block_on(call_chain::run(&mut out)).unwrap();
+    shows(
+        &text(out),
+        &[
+            "x-canary: never -> web: prod (default), orders: prod (default), stock: prod (default)",
+            "x-canary: always -> web: gray (testers), orders: gray (followed), stock: gray (followed)",
+            "baggage: pointsman=gray -> web: prod (default), orders: prod (default), stock: prod (default)",
+            "web: 3 decided, 0 gray, 0 prod followed",
+            "stock: 2 decided, 1 gray, 0 prod followed",
+        ],
+    );
+}
+
+#[cfg(all(feature = "axum", feature = "metrics"))]
+#[test]
+fn prometheus_shows_what_was_decided() {
+    let mut out = Vec::new();
+    block_on(prometheus::run(&mut out)).unwrap();
+    shows(
+        &text(out),
+        &[
+            "# TYPE pointsman_decisions_total counter\npointsman_decisions_total 12\n",
+            r#"pointsman_chosen_total{kind="route",statement="testers",target="gray",state="live"} 1"#,
+            r#"pointsman_chosen_total{kind="route",statement="next",target="gray",state="shadow"} 1"#,
+            r#"pointsman_reloads_total{outcome="rejected"} 1"#,
+            r#"pointsman_in_flight{cluster="prod_a"} 0"#,
         ],
     );
 }

@@ -161,6 +161,24 @@ async fn rules_read_the_metadata_of_a_call() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_counted_keeps_its_trailers() {
+    let engine = engine();
+    let counted = tag(&engine).count_in_flight();
+    let in_flight = counted.in_flight();
+    let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = incoming.local_addr().unwrap();
+    tokio::spawn(
+        Server::builder().layer(counted).add_service(Why { name: "one" }).serve_with_incoming(incoming),
+    );
+    // The status of a call is in its trailers.
+    let (answer, _) = ask(addr, "x-app-version", "3").await;
+    assert_eq!(answer, "one: gray app gray");
+    let drained = in_flight.drained("gray").unwrap();
+    tokio::time::timeout(Duration::from_secs(60), drained).await.unwrap();
+    assert_eq!(in_flight.count("gray").unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_grpc_service_per_cluster() {
     /// Gives a service built of parts the name that tonic routes by.
     #[derive(Clone)]

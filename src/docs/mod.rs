@@ -9,6 +9,9 @@ pub mod language {}
 #[doc = include_str!("hashing.md")]
 pub mod hashing {}
 
+#[doc = include_str!("releasing.md")]
+pub mod releasing {}
+
 /// The examples of the README, so that they are run.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -41,8 +41,22 @@ pub struct Count {
 pub struct Counters {
     /// In the order of kind, name and target.
     pub counts: Vec<Count>,
-    /// Decisions in all, by these rules and all before.
+    /// Decisions in all, by these rules and all before. Those that were followed are not among them.
     pub decisions: u64,
+    /// How many decisions were made upstream and followed, for each declared cluster in the order of their
+    /// declaration.
+    pub followed: Vec<(String, u64)>,
+}
+
+/// What became of the texts that an engine was given after its first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Reloads {
+    /// How many replaced what ran before.
+    pub accepted: u64,
+    /// How many were refused, and what ran went on.
+    pub rejected: u64,
 }
 
 /// What identifies a count across revisions.
@@ -71,6 +85,9 @@ impl fmt::Display for Counters {
             };
             let target = target.as_deref().map_or("(no key)".into(), visible);
             writeln!(f, "{count:>12}  {} => {target}", name.trim_start())?;
+        }
+        for (cluster, count) in self.followed.iter().filter(|(_, count)| *count > 0) {
+            writeln!(f, "{count:>12}  followed => {}", visible(cluster))?;
         }
         write!(f, "{:>12}  decisions", self.decisions)
     }

@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use foldhash::HashMap;
+
 use super::cell::Cell;
-use super::counters::{Count, Counters, Key};
+use super::counters::{Count, Counters, Key, Reloads};
 use super::pipeline;
 use super::rules::Rules;
 use super::ruleset::{Decision, RuleSet, StatementKind};
 use super::seats::{Hold, Running};
 use super::settings::{Chance, Clock, EngineBuilder};
+use super::trace;
 use crate::diagnostic::Diagnostics;
 use crate::explain::Explanation;
 use crate::limits::Limits;
@@ -60,11 +63,15 @@ struct Shared {
     /// The id of what is current or about to be, so that a thread that has its seat there need not ask for more.
     latest: AtomicU64,
     schema: Arc<Schema>,
+    /// The declared clusters.
+    by_name: HashMap<Arc<str>, u32>,
     limits: Limits,
     strict: bool,
     clock: Option<Clock>,
     chance: Option<Chance>,
     past: Mutex<Past>,
+    /// How many texts were refused.
+    rejected: AtomicU64,
 }
 
 /// How many counts of names that may be gone are kept before somebody looks.
@@ -77,6 +84,8 @@ struct Past {
     retired: Vec<Arc<Running>>,
     counts: BTreeMap<Key, u64>,
     decisions: u64,
+    /// By declared cluster.
+    followed: Vec<u64>,
 }
 
 /// What a decision depends on besides the rules and the request.
@@ -109,12 +118,14 @@ impl Engine {
         let shared = Shared {
             current: Cell::new(Arc::new(first)),
             latest,
+            by_name: schema.clusters.iter().cloned().zip(0..).collect(),
             schema,
             limits,
             strict,
             clock,
             chance,
             past,
+            rejected: AtomicU64::new(0),
         };
         Ok(Engine { shared: Arc::new(shared) })
     }
@@ -129,6 +140,27 @@ impl Engine {
     /// As [`Engine::decide`], with the time and the chance from outside.
     pub fn decide_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Decision {
         Decision::of(self.shared.seat(), request.into(), moment)
+    }
+
+    /// Takes over a decision that was made elsewhere, as by the service that sent the request: for the declared cluster of
+    /// that name. The rules are not asked, and it is [counted apart](Counters::followed). `None` when there is no such
+    /// cluster, and then nothing is counted.
+    ///
+    /// [`Follow`](crate::Follow) does so for requests of trusted peers; this is for decisions that travel in another way,
+    /// as with a message in a queue.
+    ///
+    /// ```
+    /// use pointsman::Engine;
+    ///
+    /// let engine = Engine::builder().clusters(["gray", "prod"]).build("default => prod")?;
+    /// let decision = engine.follow("gray").expect("is declared");
+    /// assert_eq!((decision.cluster(), decision.statement()), ("gray", "followed"));
+    /// assert!(engine.follow("grey").is_none());
+    /// # Ok::<(), pointsman::BuildError>(())
+    /// ```
+    pub fn follow(&self, cluster: &str) -> Option<Decision> {
+        let cluster = *self.shared.by_name.get(cluster)?;
+        Some(Decision::follow(self.shared.seat(), cluster))
     }
 
     /// What is decided by the index, by asking all rules in their order, and by the reference: the route's and the
@@ -167,15 +199,18 @@ impl Engine {
     ///
     /// When the rules are not sound; then the old ones go on.
     pub fn replace<'a>(&self, rules: impl Into<Rules<'a>>) -> Result<Arc<RuleSet>, Diagnostics> {
-        let compiled = self.compile(&rules.into())?;
         let shared = &*self.shared;
+        let compiled = self.compile(&rules.into()).inspect_err(|problems| {
+            shared.rejected.fetch_add(1, Ordering::Relaxed);
+            trace::rejected(problems);
+        })?;
         let mut past = shared.past();
         let last = shared.current.load().clone();
         let next = Arc::new(RuleSet::new(compiled, shared.schema.clone(), last.rules.revision() + 1));
         let running = Arc::new(Running::new(next.clone()));
         // In this order: whoever has a seat at the last rules asks `current` from now on, so that no thread decides by
         // the last ones after another has by the next.
-        shared.latest.store(running.id, Ordering::Release);
+        shared.latest.store(running.id, Ordering::SeqCst);
         shared.current.store(running.clone());
         past.retired.push(last);
         past.settle();
@@ -183,6 +218,8 @@ impl Engine {
         if past.counts.len() > 2 * next.compiled.program.cells() + FORGET {
             past.forget_all_but(&names(&running.counts().0));
         }
+        drop(past);
+        trace::accepted(&next);
         Ok(next)
     }
 
@@ -216,6 +253,13 @@ impl Engine {
         Arc::ptr_eq(&self.shared.schema, &decision.rules().schema)
     }
 
+    /// Returns when no swap is half done: every thread that asks for the rules from now on gets those that
+    /// [`Engine::rules`] gave before the call, or later ones.
+    pub(crate) fn wait_for_swap(&self) {
+        // Whoever swaps holds the lock, for as long as that takes.
+        drop(self.shared.past());
+    }
+
     /// How often each statement decided, since the engine was built. Adds up all threads' counts, which takes
     /// some nanoseconds for each statement and core.
     pub fn counters(&self) -> Counters {
@@ -228,17 +272,27 @@ impl Engine {
                 *counts.entry(key).or_default() += count;
             }
         };
+        let mut followed: Vec<u64> = self.shared.current.load().followed().collect();
+        add_up(&mut followed, past.followed.iter().copied());
         for retired in &past.retired {
             let (counts, more) = retired.counts();
             counts.into_iter().for_each(&mut add);
             decisions += more;
+            add_up(&mut followed, retired.followed());
         }
         past.counts.iter().map(|(key, count)| (key.clone(), *count)).for_each(&mut add);
         let counts = counts
             .into_iter()
             .map(|((kind, statement, state, target), count)| Count { kind, statement, target, state, count })
             .collect();
-        Counters { counts, decisions: decisions + past.decisions }
+        let followed = self.clusters().map(str::to_owned).zip(followed).collect();
+        Counters { counts, decisions: decisions + past.decisions, followed }
+    }
+
+    /// How many texts [`Engine::replace`] took, and how many it refused.
+    pub fn reloads(&self) -> Reloads {
+        let rejected = self.shared.rejected.load(Ordering::Relaxed);
+        Reloads { accepted: self.rules().revision() - 1, rejected }
     }
 
     fn compile(&self, rules: &Rules<'_>) -> Result<pipeline::Compiled, Diagnostics> {
@@ -273,7 +327,9 @@ impl Shared {
     /// This thread's seat at the current rules.
     #[inline]
     fn seat(&self) -> Hold {
-        Hold::taken(self.latest.load(Ordering::Acquire)).unwrap_or_else(|| self.current.load().take_seat())
+        // In one order with the store: whoever counts those who are about to read the rules, and then sees none, knows
+        // that nobody reads earlier ones. Costs what any load costs.
+        Hold::taken(self.latest.load(Ordering::SeqCst)).unwrap_or_else(|| self.current.load().take_seat())
     }
 
     fn past(&self) -> std::sync::MutexGuard<'_, Past> {
@@ -307,6 +363,8 @@ impl Past {
                     }
                     let (counts, decisions) = running.counts();
                     self.decisions += decisions;
+                    self.followed.resize(running.rules.schema.clusters.len(), 0);
+                    add_up(&mut self.followed, running.followed());
                     for (key, count) in counts {
                         *self.counts.entry(key).or_default() += count;
                     }
@@ -315,6 +373,11 @@ impl Past {
             }
         }
     }
+}
+
+/// Adds to each sum its number.
+fn add_up(sums: &mut [u64], numbers: impl Iterator<Item = u64>) {
+    sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
 }
 
 /// The statements that have counts.

@@ -6,6 +6,7 @@
 mod cell;
 mod condition;
 mod counters;
+mod edit;
 #[allow(clippy::module_inception, reason = "the engine is what the room is about")]
 mod engine;
 mod pipeline;
@@ -14,12 +15,16 @@ mod rules;
 mod ruleset;
 mod seats;
 mod settings;
+mod trace;
 
 pub use condition::Condition;
-pub use counters::{Count, Counters};
+pub use counters::{Count, Counters, Reloads};
+pub use edit::{EditError, EditErrorKind, StatementName, with_state, with_weights};
 pub use engine::{Engine, Moment};
 pub use pipeline::format;
 pub use reach::{Reach, Reached};
 pub use rules::{Rules, Statements};
 pub use ruleset::{Decision, RuleSet, Statement, StatementKind};
+pub(crate) use seats::thread_number;
 pub use settings::{BuildError, EngineBuilder, SchemaError};
+pub(crate) use trace::decided;

@@ -31,6 +31,7 @@ pub struct Decision {
     hold: Hold,
     route: Option<u32>,
     cluster: u32,
+    followed: bool,
     moment: Moment,
 }
 
@@ -155,6 +156,11 @@ impl RuleSet {
         ]
     }
 
+    /// The counter of decisions for a cluster that were followed: behind those of the program.
+    pub(super) fn followed_cell(&self, cluster: u32) -> u32 {
+        u32::try_from(self.compiled.program.cells()).unwrap_or(u32::MAX).saturating_add(cluster)
+    }
+
     fn input<'r>(&'r self, head: RequestHead<'r>, now: SystemTime) -> Input<'r> {
         Input { head, now, client: &self.schema.client }
     }
@@ -180,14 +186,28 @@ impl Decision {
         let input = rules.input(head, moment.now);
         let Outcome { route, cluster } =
             Run::new(&rules.compiled.program, &input, moment.chance).decide(|cell| seat.count(cell));
-        Decision { hold, route, cluster, moment }
+        Decision { hold, route, cluster, followed: false, moment }
+    }
+
+    /// Takes a decision over that was made upstream. Counts.
+    pub(super) fn follow(hold: Hold, cluster: u32) -> Self {
+        let seat = hold.seat();
+        seat.count(seat.rules.followed_cell(cluster));
+        let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
+        Decision { hold, route: None, cluster, followed: true, moment }
     }
 
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
     /// the one that was decided. A [request header](crate::TrafficSplitLayer::request_header) that the layer set
     /// or took away after deciding is such a change, for rules that look at it. Walks the rules as they are written, at
     /// leisure; counts nothing.
+    ///
+    /// Of a decision that was [followed](Self::is_followed), the explanation says that and nothing of the rules, which were
+    /// not asked; what they would say, [`Engine::explain`](super::Engine::explain) does.
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
+        if self.followed {
+            return Explanation::followed(self.cluster(), self.revision());
+        }
         self.hold.seat().rules.explain(request.into(), self.moment)
     }
 
@@ -202,18 +222,26 @@ impl Decision {
         self.cluster as usize
     }
 
-    /// The name of the route that decided; `None` for the default.
+    /// Whether it was made upstream and taken over, by [`Follow`](crate::Follow) or
+    /// [`Engine::follow`](super::Engine::follow). The rules were not asked then.
+    pub fn is_followed(&self) -> bool {
+        self.followed
+    }
+
+    /// The name of the route that decided; `None` for the default, and when the decision was
+    /// [followed](Self::is_followed).
     pub fn rule(&self) -> Option<&str> {
         let route = self.hold.seat().rules.compiled.typed.routes.get(self.route? as usize)?;
         Some(&route.name)
     }
 
-    /// The name of the statement that decided: the route's, or `default`.
+    /// The name of the statement that decided: the route's, or `default`; or `followed` when no statement of these rules
+    /// [did](Self::is_followed).
     pub fn statement(&self) -> &str {
-        self.rule().unwrap_or("default")
+        if self.followed { "followed" } else { self.rule().unwrap_or("default") }
     }
 
-    /// The revision of the rules that decided.
+    /// The revision of the rules that decided, or that ran when the decision was followed.
     pub fn revision(&self) -> u64 {
         self.hold.seat().rules.revision
     }
@@ -229,6 +257,7 @@ impl fmt::Debug for Decision {
         f.debug_struct("Decision")
             .field("cluster", &self.cluster())
             .field("rule", &self.rule())
+            .field("followed", &self.followed)
             .field("revision", &self.revision())
             .finish()
     }
@@ -236,13 +265,20 @@ impl fmt::Debug for Decision {
 
 // === impl StatementKind ===
 
-impl fmt::Display for StatementKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl StatementKind {
+    /// The word that such statements have.
+    pub(super) fn word(self) -> &'static str {
+        match self {
             StatementKind::Route => "route",
             StatementKind::Cluster => "cluster",
             StatementKind::Default => "default",
-        })
+        }
+    }
+}
+
+impl fmt::Display for StatementKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -95,9 +95,17 @@ impl Running {
     /// The counts by name, and how many decisions they make.
     pub(super) fn counts(&self) -> (BTreeMap<Key, u64>, u64) {
         let compiled = &self.rules.compiled;
-        counters::read(&compiled.typed, &compiled.program, |cell| {
-            self.seats.iter().filter_map(OnceLock::get).map(|seat| seat.counted(cell)).sum()
-        })
+        counters::read(&compiled.typed, &compiled.program, |cell| self.sum(cell))
+    }
+
+    /// How many decisions for each declared cluster were followed.
+    pub(super) fn followed(&self) -> impl Iterator<Item = u64> {
+        (0..).take(self.rules.schema.clusters.len()).map(|at| self.sum(self.rules.followed_cell(at)))
+    }
+
+    /// A counter, over all seats.
+    fn sum(&self, cell: u32) -> u64 {
+        self.seats.iter().filter_map(OnceLock::get).map(|seat| seat.counted(cell)).sum()
     }
 }
 
@@ -105,7 +113,7 @@ impl Running {
 
 impl Seat {
     fn new(at: At, shared: bool, rules: Arc<RuleSet>) -> Self {
-        let pages = rules.compiled.program.cells().div_ceil(PAGE);
+        let pages = (rules.compiled.program.cells() + rules.schema.clusters.len()).div_ceil(PAGE);
         Seat { at, shared, rules, pages: (0..pages).map(|_| OnceLock::new()).collect() }
     }
 
@@ -227,7 +235,7 @@ impl Drop for Hold {
 
 /// A small number that no other living thread has: the numbers of threads that ended are given out again. One that is
 /// ending has the highest there is, as its own may be given out already.
-fn thread_number() -> usize {
+pub(crate) fn thread_number() -> usize {
     let number = QUICK.get();
     if number != NONE {
         return number;

@@ -17,8 +17,10 @@ use crate::schema::{Type, decimal4};
 pub struct Explanation {
     /// The declared cluster that was chosen.
     pub cluster: String,
-    /// The route that decided; `None` for the default.
+    /// The route that decided; `None` for the default, and when it was followed.
     pub rule: Option<String>,
+    /// Whether the decision was made upstream and taken over. The rules were not asked then, so there are no steps.
+    pub followed: bool,
     /// The revision of the rule set.
     pub revision: u64,
     /// The routes in their order, up to the one that decided.
@@ -87,10 +89,23 @@ pub struct Dealt {
     pub bucket: Option<u32>,
 }
 
+// === impl Explanation ===
+
+impl Explanation {
+    /// Of a decision that was made upstream.
+    pub(crate) fn followed(cluster: &str, revision: u64) -> Self {
+        let cluster = cluster.to_owned();
+        Explanation { cluster, rule: None, followed: true, revision, steps: Vec::new(), dealt: Vec::new() }
+    }
+}
+
 // === impl Display ===
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.followed {
+            return write!(f, "{} as upstream decided, revision {}", visible(&self.cluster), self.revision);
+        }
         write!(f, "{} by ", visible(&self.cluster))?;
         match &self.rule {
             Some(rule) => write!(f, "route {}", visible(rule))?,

@@ -25,7 +25,7 @@ pub(crate) fn explain(
     let Record { steps, dealt, .. } = record;
     let cluster = rules.target_name(Target::Cluster(verdict.cluster)).to_owned();
     let rule = verdict.route.and_then(|at| rules.routes.get(at)).map(|route| route.name.to_string());
-    (Explanation { cluster, rule, revision, steps, dealt }, verdict)
+    (Explanation { cluster, rule, followed: false, revision, steps, dealt }, verdict)
 }
 
 struct Record<'a> {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 use tower_layer::Layer;
 
+use super::Follow;
+use super::chain::header_value;
+use super::in_flight::InFlightLayer;
 use super::service::TrafficSplit;
 use crate::engine::{Decision, Engine};
 
@@ -20,6 +23,10 @@ use crate::engine::{Decision, Engine};
 ///
 /// A decision keeps its rules alive, so one held by a request that takes hours keeps them for hours. That is
 /// their memory and no more: requests that come later have the new rules.
+///
+/// With the feature `tracing`, the name of the cluster, that of the statement and the revision are recorded in the fields
+/// `cluster`, `rule` and `revision` of the span that is current, as far as it has such fields. The layer that makes the
+/// span stands outside, and names them: `info_span!("request", cluster = Empty, rule = Empty, revision = Empty)`.
 ///
 /// # Cost
 ///
@@ -66,6 +73,7 @@ pub(super) struct Tags {
     pub(super) engine: Engine,
     pub(super) request_header: Option<HeaderName>,
     pub(super) response_header: Option<HeaderName>,
+    pub(super) follow: Option<Follow>,
     /// The names of the clusters, by index. Made once, so that a request costs a reference count.
     names: Box<[HeaderValue]>,
 }
@@ -76,7 +84,7 @@ impl TrafficSplitLayer {
     /// Decides by `engine`, which can be cloned before, to replace its rules later.
     pub fn new(engine: Engine) -> Self {
         let names = engine.clusters().map(header_value).collect();
-        let tags = Tags { engine, request_header: None, response_header: None, names };
+        let tags = Tags { engine, request_header: None, response_header: None, follow: None, names };
         TrafficSplitLayer { tags: Arc::new(tags) }
     }
 
@@ -126,6 +134,21 @@ impl TrafficSplitLayer {
         self
     }
 
+    /// Follows decisions that were made upstream, where they come from a trusted peer; see [`Follow`].
+    #[must_use]
+    pub fn follow(mut self, follow: Follow) -> Self {
+        Arc::make_mut(&mut self.tags).follow = Some(follow);
+        self
+    }
+
+    /// The same layer, counting how many requests each cluster has at hand until their responses have ended.
+    ///
+    /// To be called when everything else is set. See [`InFlight`](super::InFlight) for what counts, and for an example.
+    #[must_use]
+    pub fn count_in_flight(self) -> InFlightLayer {
+        InFlightLayer::new(self.tags)
+    }
+
     /// What decides.
     pub fn engine(&self) -> &Engine {
         &self.tags.engine
@@ -146,44 +169,5 @@ impl Tags {
     /// What stands in a header for the cluster of a decision of our engine.
     pub(super) fn name(&self, decision: &Decision) -> Option<&HeaderValue> {
         self.names.get(decision.cluster_index())
-    }
-}
-
-/// A cluster's name as a header's value: escaped until it is visible ASCII, which every peer can read and no
-/// proxy trims.
-fn header_value(name: &str) -> HeaderValue {
-    let mut value = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            value.push(char::from(byte));
-        } else {
-            value.push('%');
-            value.extend(
-                [byte >> 4, byte & 15]
-                    .map(|digit| char::from(if digit < 10 { b'0' + digit } else { b'A' - 10 + digit })),
-            );
-        }
-    }
-    // Visible ASCII is always a valid value.
-    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::header_value;
-
-    #[test]
-    fn every_name_has_a_header_value_of_its_own() {
-        for (name, value) in [
-            ("prod", "prod"),
-            ("prod-a_1.eu/x:80", "prod-a_1.eu/x:80"),
-            ("prod eu", "prod%20eu"),
-            ("prod%20eu", "prod%2520eu"),
-            (" prod\t", "%20prod%09"),
-            ("a\r\nx: y", "a%0D%0Ax:%20y"),
-            ("grün\0\x7f", "gr%C3%BCn%00%7F"),
-        ] {
-            assert_eq!(header_value(name), value, "{name:?}");
-        }
     }
 }

@@ -10,11 +10,15 @@
 //!   extensions; on demand also in a request header for upstreams and a response header for testers.
 //! - [`Clusters`] hands a request to the service of its cluster, and is complete by construction: an engine
 //!   and its services can only be joined when no cluster is without one.
+//! - [`InFlightLayer`] is a [`TrafficSplitLayer`] that counts what each cluster has at hand, and can wait until one has
+//!   nothing any more.
+//! - [`PropagateLayer`] copies the decision into the requests that a service makes, and [`Follow`] lets the service that
+//!   gets them follow it: a request that is gray here is gray all the way.
 //! - [`CanonicalPathLayer`] refuses requests whose path could be read in two ways.
 //! - With the feature `axum`, [`Decision`](crate::Decision) is an extractor.
 //!
 //! None of them adds an error to the service it wraps, boxes a future, spawns a task or needs a runtime. All
-//! work with any body.
+//! work with any body, and [`InFlightLayer`] alone wraps it.
 //!
 //! [tower]: https://docs.rs/tower
 //!
@@ -51,17 +55,23 @@
 //! ```
 
 mod canonical;
+mod chain;
 mod clusters;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
+mod in_flight;
 mod layer;
 mod service;
 
 pub use canonical::{CanonicalPath, CanonicalPathFuture, CanonicalPathLayer};
+pub use chain::{Carrier, CarrierError, Follow, Propagate, PropagateLayer};
 pub use clusters::{Chain, ChainStart, Clusters, ClustersError, Dispatch, Each, Only, Or, OrFuture};
 #[cfg(feature = "axum")]
 pub use extract::NoDecision;
 pub use future::ResponseFuture;
+pub use in_flight::{
+    Drained, InFlight, InFlightBody, InFlightFuture, InFlightLayer, InFlightSplit, UnknownCluster,
+};
 pub use layer::TrafficSplitLayer;
 pub use service::TrafficSplit;

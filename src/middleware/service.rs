@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Request, Response};
 use tower_service::Service;
 
 use super::future::ResponseFuture;
 use super::layer::Tags;
-use crate::engine::{Decision, Engine};
+use crate::engine::{Decision, Engine, decided};
 
 /// A service whose requests are tagged with the decision of an [`Engine`]; made by
 /// [`TrafficSplitLayer`](super::TrafficSplitLayer), where there are examples.
@@ -61,20 +62,33 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let tags = &*self.tags;
+        let (_, header) = self.tags.tag(&mut request);
+        ResponseFuture::new(self.inner.call(request), header)
+    }
+}
+
+// === impl Tags ===
+
+impl Tags {
+    /// Decides, and tags the request. Returns the cluster, and the header that the response gets.
+    #[inline]
+    pub(super) fn tag<B>(&self, request: &mut Request<B>) -> (usize, Option<(HeaderName, HeaderValue)>) {
+        let followed = self.follow.as_ref().and_then(|follow| follow.decide(&self.engine, request));
         // Before deciding: rules must not see what only we may set. Removes every value of the name.
-        if let Some(header) = &tags.request_header {
+        if let Some(header) = &self.request_header {
             request.headers_mut().remove(header);
         }
-        let decision = tags.engine.decide(&request);
-        let name = tags.name(&decision);
-        if let (Some(header), Some(name)) = (&tags.request_header, name) {
+        let decision = followed.unwrap_or_else(|| self.engine.decide(&*request));
+        decided(&decision);
+        let cluster = decision.cluster_index();
+        let name = self.name(&decision);
+        if let (Some(header), Some(name)) = (&self.request_header, name) {
             // Fails at 32,768 names, which no server lets through; the extension says the same.
             let _ = request.headers_mut().try_insert(header.clone(), name.clone());
         }
-        let header = tags.response_header.clone().zip(name.cloned());
+        let header = self.response_header.clone().zip(name.cloned());
         leave(decision, request.extensions_mut());
-        ResponseFuture::new(self.inner.call(request), header)
+        (cluster, header)
     }
 }
 

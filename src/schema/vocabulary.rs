@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use foldhash::HashMap;
 
 use super::field::Custom;
-use super::http::ClientAddr;
+use super::http::{ClientAddr, Trusted};
 use super::{List, RequestHead, Type, Values, Version};
 
 /// What rules may mention besides the built-in fields: clusters, and the application's own fields and lists;
@@ -184,6 +184,11 @@ impl Schema {
         read: impl Fn(RequestHead<'_>) -> Option<SystemTime> + Send + Sync + 'static,
     ) -> Self {
         self.field(name, Type::Time, move |head, values| read(head).into_iter().for_each(|v| values.push(v)))
+    }
+
+    /// Whether the peer that a request came from is trusted.
+    pub(crate) fn is_trusted_peer(&self, trusted: &Trusted, head: RequestHead<'_>) -> bool {
+        self.client.is_trusted_peer(trusted, head)
     }
 
     fn register(mut self, name: String, ty: Type, keyed: bool, read: Box<super::field::Read>) -> Self {

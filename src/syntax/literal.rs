@@ -134,7 +134,7 @@ pub(super) fn decimal(token: &str, span: Span) -> Result<u64, Problem> {
 }
 
 /// Reads a weight into steps of 0.0001.
-pub(super) fn weight(token: &str, span: Span) -> Result<u64, Problem> {
+pub(crate) fn weight(token: &str, span: Span) -> Result<u64, Problem> {
     let steps = decimal(token, span)?;
     if steps > LARGEST_WEIGHT * 10_000 {
         return Err(Problem::new(Code::BadSplit, span, format!("the weight {} is too large", shown(token)))

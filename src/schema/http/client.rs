@@ -179,6 +179,13 @@ impl ClientAddr {
     }
 }
 
+impl ClientAddr {
+    /// Whether the socket's peer is trusted, whatever a header says of the client.
+    pub(crate) fn is_trusted_peer(&self, trusted: &Trusted, head: RequestHead<'_>) -> bool {
+        trusted.trusts(self.peer.find(head).map(|ip| ip.to_canonical()), 0)
+    }
+}
+
 // === impl Peer ===
 
 impl Peer {

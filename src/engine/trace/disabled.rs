@@ -1,0 +1,13 @@
+//! Nothing: the feature `tracing` is off.
+
+use crate::diagnostic::Diagnostics;
+use crate::engine::{Decision, RuleSet};
+
+#[inline]
+pub(crate) fn decided(_: &Decision) {}
+
+#[inline]
+pub(crate) fn accepted(_: &RuleSet) {}
+
+#[inline]
+pub(crate) fn rejected(_: &Diagnostics) {}
