@@ -6,6 +6,7 @@
 mod cell;
 mod condition;
 mod counters;
+mod digest;
 #[allow(clippy::module_inception, reason = "the engine is what the room is about")]
 mod engine;
 mod pipeline;
@@ -17,6 +18,7 @@ mod settings;
 
 pub use condition::Condition;
 pub use counters::{Count, Counters};
+pub use digest::{BadDigest, Digest};
 pub use engine::{Engine, Moment};
 pub use pipeline::format;
 pub use reach::{Reach, Reached};

@@ -73,8 +73,10 @@ where
             let _ = request.headers_mut().try_insert(header.clone(), name.clone());
         }
         let header = tags.response_header.clone().zip(name.cloned());
+        let digest =
+            tags.digest_header.as_ref().map(|name| (name.clone(), decision.rules().digest_value().clone()));
         leave(decision, request.extensions_mut());
-        ResponseFuture::new(self.inner.call(request), header)
+        ResponseFuture::new(self.inner.call(request), [header, digest])
     }
 }
 
