@@ -57,13 +57,15 @@
 //! |---|---|---|
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
+//! | `source` | no | `source`: following a source of rules, with its status and the last known good; brings tokio |
 //!
 //! Each builds alone, and so does none.
 //!
 //! # Time, chance and threads
 //!
-//! Nothing here starts a thread or needs a runtime. Time and chance are asked for once a decision, and only if the
-//! rules need them; both can be [given from outside](Moment). Deciding takes no lock.
+//! Nothing but a follower of rules, with the feature `source`, starts a task or needs a runtime. Time and chance are
+//! asked for once a decision, and only if the rules need them; both can be [given from outside](Moment). Deciding takes
+//! no lock.
 
 mod bytecode;
 mod check;
@@ -76,6 +78,8 @@ pub mod explain;
 mod limits;
 pub mod middleware;
 pub mod schema;
+#[cfg(feature = "source")]
+pub mod source;
 pub mod split;
 mod syntax;
 

@@ -9,6 +9,10 @@ pub mod language {}
 #[doc = include_str!("hashing.md")]
 pub mod hashing {}
 
+#[cfg(feature = "source")]
+#[doc = include_str!("operations.md")]
+pub mod operations {}
+
 /// The examples of the README, so that they are run.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -24,7 +24,7 @@ pub struct Rules<'a>(pub(super) Form<'a>);
 #[derive(Debug, Clone)]
 pub(super) enum Form<'a> {
     Text { name: Cow<'a, str>, text: Cow<'a, str> },
-    Parts { text: Cow<'a, str>, parts: Cow<'a, [TextPart]> },
+    Parts { text: String, parts: Vec<TextPart> },
     Statements(Statements),
 }
 
@@ -57,9 +57,9 @@ pub struct Statements {
 
 /// A part of a text that was put together from several, as from the files of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TextPart {
-    pub(crate) name: String,
-    pub(crate) range: Range<usize>,
+pub(super) struct TextPart {
+    name: String,
+    range: Range<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -107,21 +107,23 @@ impl<'a> Rules<'a> {
     /// ```
     pub fn joined<N: Into<String>, T: AsRef<str>>(texts: impl IntoIterator<Item = (N, T)>) -> Rules<'static> {
         let (text, parts) = join(texts);
-        Rules(Form::Parts { text: text.into(), parts: parts.into() })
+        Rules(Form::Parts { text, parts })
     }
 
-    /// A text that [`join`] put together.
-    #[cfg_attr(not(feature = "source"), allow(dead_code, reason = "sources have such texts"))]
-    pub(crate) fn of_parts(text: &'a str, parts: &'a [TextPart]) -> Self {
-        Rules(Form::Parts { text: text.into(), parts: parts.into() })
+    /// The text; all of them where several were [joined](Rules::joined). `None` for [`Statements`], whose text is
+    /// written when they are compiled.
+    pub fn text(&self) -> Option<&str> {
+        match &self.0 {
+            Form::Text { text, .. } => Some(text),
+            Form::Parts { text, .. } => Some(text),
+            Form::Statements(_) => None,
+        }
     }
 }
 
 /// One text of several, each ended by a line break, and where they stand in it. A byte order mark is left out, as it
 /// means something at the beginning only.
-pub(crate) fn join<N: Into<String>, T: AsRef<str>>(
-    texts: impl IntoIterator<Item = (N, T)>,
-) -> (String, Vec<TextPart>) {
+fn join<N: Into<String>, T: AsRef<str>>(texts: impl IntoIterator<Item = (N, T)>) -> (String, Vec<TextPart>) {
     let mut joined = String::new();
     let mut parts = Vec::new();
     for (name, text) in texts {
