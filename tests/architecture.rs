@@ -53,7 +53,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("arc_swap", &["engine/cell.rs"]),
     ("regex_automata", &["schema/pattern.rs"]),
     ("regex_syntax", &["schema/pattern.rs"]),
-    ("tokio", &["source/follow.rs", "source/status.rs"]),
+    ("tokio", &["source/file.rs", "source/follow.rs", "source/status.rs"]),
+    ("notify", &["source/file.rs"]),
 ];
 
 fn source() -> PathBuf {

@@ -21,6 +21,8 @@
 
 mod backoff;
 mod error;
+#[cfg(feature = "file")]
+mod file;
 mod follow;
 mod last_good;
 mod start;
@@ -29,6 +31,8 @@ mod text;
 
 pub use backoff::Backoff;
 pub use error::{SourceError, SourceErrorKind};
+#[cfg(feature = "file")]
+pub use file::FileSource;
 pub use follow::{Follower, Following, StatusReader};
 pub use last_good::{Kept, LastGood, LastGoodError, LastGoodErrorKind};
 pub use start::{StartError, Tried};
