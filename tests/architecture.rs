@@ -53,7 +53,9 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("arc_swap", &["engine/cell.rs"]),
     ("regex_automata", &["schema/pattern.rs"]),
     ("regex_syntax", &["schema/pattern.rs"]),
-    ("tokio", &["source/file.rs", "source/follow.rs", "source/status.rs"]),
+    ("tokio", &["source/file.rs", "source/follow.rs", "source/http.rs", "source/status.rs"]),
+    ("hyper", &["source/http.rs"]),
+    ("hyper_util", &["source/http.rs"]),
     ("notify", &["source/file.rs"]),
 ];
 

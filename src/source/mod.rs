@@ -24,6 +24,8 @@ mod error;
 #[cfg(feature = "file")]
 mod file;
 mod follow;
+#[cfg(feature = "http")]
+mod http;
 mod last_good;
 mod start;
 mod status;
@@ -34,6 +36,8 @@ pub use error::{SourceError, SourceErrorKind};
 #[cfg(feature = "file")]
 pub use file::FileSource;
 pub use follow::{Follower, Following, StatusReader};
+#[cfg(feature = "http")]
+pub use http::{HttpSource, NoBody, PlainBody, PlainHttp, UriError};
 pub use last_good::{Kept, LastGood, LastGoodError, LastGoodErrorKind};
 pub use start::{StartError, Tried};
 pub use status::{Failure, LastGoodStatus, Origin, Rejected, Running, SourceState, SourceStatus, Status};
