@@ -227,7 +227,8 @@ async fn whatever_the_server_answers_the_rules_go_on_until_it_is_well_again() {
     let large = "#".repeat(10_001);
     let location = [(header::LOCATION, "/elsewhere.rules")];
     let encoded = [(header::CONTENT_ENCODING, "gzip")];
-    let cases: [(u16, &[(HeaderName, &str)], &[u8], SourceErrorKind, &str); 14] = [
+    type Case<'c> = (u16, &'c [(HeaderName, &'c str)], &'c [u8], SourceErrorKind, &'c str);
+    let cases: [Case<'_>; 14] = [
         (404, &[], b"", Absent, "404 Not Found"),
         (410, &[], b"", Absent, "410 Gone"),
         (204, &[], b"", Absent, "204 No Content"),
