@@ -57,6 +57,7 @@
 //! |---|---|---|
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
+//! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |
 //! | `file` | no | rules in a file or a directory, watched; brings `source` |
 //! | `http` | no | rules that a web server has, by plain HTTP/1.1 or a client of yours; brings `source` |
 //! | `source` | no | `source`: following a source of rules, with its status and the last known good; brings tokio |

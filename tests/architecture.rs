@@ -53,7 +53,11 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("arc_swap", &["engine/cell.rs"]),
     ("regex_automata", &["schema/pattern.rs"]),
     ("regex_syntax", &["schema/pattern.rs"]),
-    ("tokio", &["source/file.rs", "source/follow.rs", "source/http.rs", "source/status.rs"]),
+    (
+        "tokio",
+        &["source/etcd.rs", "source/file.rs", "source/follow.rs", "source/http.rs", "source/status.rs"],
+    ),
+    ("etcd_client", &["source/etcd.rs"]),
     ("hyper", &["source/http.rs"]),
     ("hyper_util", &["source/http.rs"]),
     ("notify", &["source/file.rs"]),

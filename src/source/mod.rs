@@ -21,6 +21,8 @@
 
 mod backoff;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(feature = "file")]
 mod file;
 mod follow;
@@ -33,6 +35,8 @@ mod text;
 
 pub use backoff::Backoff;
 pub use error::{SourceError, SourceErrorKind};
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdSource;
 #[cfg(feature = "file")]
 pub use file::FileSource;
 pub use follow::{Follower, Following, StatusReader};
