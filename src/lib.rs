@@ -60,6 +60,7 @@
 //! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |
 //! | `file` | no | rules in a file or a directory, watched; brings `source` |
 //! | `http` | no | rules that a web server has, by plain HTTP/1.1 or a client of yours; brings `source` |
+//! | `redis` | no | rules that Redis has; brings `source` |
 //! | `source` | no | `source`: following a source of rules, with its status and the last known good; brings tokio |
 //!
 //! Each builds alone, and so does none.

@@ -55,11 +55,20 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("regex_syntax", &["schema/pattern.rs"]),
     (
         "tokio",
-        &["source/etcd.rs", "source/file.rs", "source/follow.rs", "source/http.rs", "source/status.rs"],
+        &[
+            "source/etcd.rs",
+            "source/file.rs",
+            "source/follow.rs",
+            "source/http.rs",
+            "source/redis.rs",
+            "source/status.rs",
+        ],
     ),
     ("etcd_client", &["source/etcd.rs"]),
     ("hyper", &["source/http.rs"]),
     ("hyper_util", &["source/http.rs"]),
+    // In `mod.rs` it is our own module.
+    ("redis", &["source/mod.rs", "source/redis.rs"]),
     ("notify", &["source/file.rs"]),
 ];
 

@@ -29,6 +29,8 @@ mod follow;
 #[cfg(feature = "http")]
 mod http;
 mod last_good;
+#[cfg(feature = "redis")]
+mod redis;
 mod start;
 mod status;
 mod text;
@@ -43,6 +45,8 @@ pub use follow::{Follower, Following, StatusReader};
 #[cfg(feature = "http")]
 pub use http::{HttpSource, NoBody, PlainBody, PlainHttp, UriError};
 pub use last_good::{Kept, LastGood, LastGoodError, LastGoodErrorKind};
+#[cfg(feature = "redis")]
+pub use redis::RedisSource;
 pub use start::{StartError, Tried};
 pub use status::{Failure, LastGoodStatus, Origin, Rejected, Running, SourceState, SourceStatus, Status};
 pub use text::{Source, Text, Update};

@@ -23,7 +23,7 @@ pub enum Network {
     Resets,
     /// The side to the client is ended; what the client sends goes nowhere.
     HalfCloses,
-    /// After that many bytes of the answer, the side to the client is ended.
+    /// After that many bytes from now on, the side to the client is ended.
     CutsAfter(usize),
     /// The server is not what it was: these bytes come instead.
     Garbage,
@@ -104,7 +104,10 @@ async fn carry(mut client: TcpStream, to: SocketAddr, mut state: watch::Receiver
             return;
         };
         tokio::select! {
-            changed = state.changed() => if changed.is_err() { return },
+            changed = state.changed() => {
+                if changed.is_err() { return }
+                answered = 0;
+            }
             read = client.read(&mut up) => match read {
                 Ok(0) | Err(_) => return,
                 Ok(n) => if server.write_all(&up[..n]).await.is_err() { return },
