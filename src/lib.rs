@@ -50,6 +50,7 @@
 //! - [`Condition`] is a single condition without a rule set.
 //! - [`Statements`] are rules built one by one, [`format()`] is their canonical text.
 //! - [`Limits`] bound what a text may ask for; [`Diagnostics`] say what is wrong with it.
+//! - `source`, with that feature, follows a file, a web server, etcd or Redis; [operations](docs) says how that goes.
 //!
 //! # Features
 //!

@@ -9,12 +9,12 @@
 //! Between them only the latest counts.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
@@ -307,7 +307,7 @@ async fn from_last_good(
 /// Compiles the first rules on a thread that may block.
 async fn build(builder: &EngineBuilder, rules: Rules<'static>) -> Result<Result<Engine, Tried>, StartError> {
     let builder = builder.clone();
-    match blocking(move || builder.build(rules)).await {
+    match compiling(move || builder.build(rules)).await {
         Some(Ok(engine)) => Ok(Ok(engine)),
         Some(Err(BuildError::Rules(diagnostics))) => Ok(Err(Tried::unsound(diagnostics))),
         Some(Err(BuildError::Schema(error))) => Err(StartError::schema(error)),
@@ -316,6 +316,21 @@ async fn build(builder: &EngineBuilder, rules: Rules<'static>) -> Result<Result<
 }
 
 const GIVEN_UP: &str = "compiling was given up";
+
+/// Runs something as [`blocking`] does, in the whole process no more at a time than there are cores. A hundred engines that
+/// are told of one text are then ready one after the other, and not all of them after the last.
+async fn compiling<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    static COMPILING: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let turns = COMPILING.get_or_init(|| Arc::new(Semaphore::new(cores())));
+    let turn = turns.clone().acquire_owned().await.ok()?;
+    // Given back when it is done, also if nobody waits for it any more.
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    blocking(work).await
+}
 
 /// Runs something on a thread that may block; `None` if that panics, or the runtime shuts down.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
@@ -401,7 +416,7 @@ async fn apply_one(
     if shared.state.borrow().rejected.as_ref().is_some_and(|rejected| rejected.digest == text.digest()) {
         return shared.state.send_modify(|state| state.refused_again(&text));
     }
-    let replaced = blocking({
+    let replaced = compiling({
         let (engine, text, shared) = (engine.clone(), text.clone(), shared.clone());
         move || engine.replace_if(text.rules(), || shared.wanted.load(Ordering::Acquire))
     });
