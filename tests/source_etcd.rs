@@ -348,6 +348,25 @@ fn whatever_the_network_does_the_rules_go_on() {
 }
 
 #[test]
+fn a_dead_connection_is_noticed_by_pings_alone() {
+    run(async |server| {
+        let mut client = client(&server).await;
+        client.put(KEY, PROD, None).await.unwrap();
+        let proxy = Proxy::before(server.addr).await;
+        let source = EtcdSource::key([proxy.addr.to_string()], KEY).check(Duration::from_secs(3600));
+        let (engine, mut following) = follow(source).await;
+        proxy.set(Network::Stalls);
+        let begun = std::time::Instant::now();
+        fails(&mut following, SourceErrorKind::Unreachable).await;
+        println!("noticed after {:.1?}", begun.elapsed());
+        decides(&engine, "prod");
+        proxy.set(Network::Up);
+        client.put(KEY, GRAY, None).await.unwrap();
+        runs(&mut following, &engine, GRAY).await;
+    });
+}
+
+#[test]
 fn wrong_credentials_and_a_permission_that_is_taken_are_said() {
     run(async |server| {
         let mut client = client(&server).await;
@@ -474,7 +493,7 @@ fn what_changes_faster_than_it_can_be_compiled_ends_at_the_last() {
         let took = begun.elapsed();
         let status = runs(&mut following, &engine, &format!("# 999\n{GRAY}")).await;
         println!("1000 puts in {took:.1?} were {} revisions", status.running.revision - 1);
-        let most = took.as_millis() / 20 + 2;
+        let most = took.as_millis() / 20 + 10;
         assert!(u128::from(status.running.revision) <= most, "{status}");
     });
 }

@@ -337,7 +337,8 @@ async fn storm(write: fn(&Path, String), in_place: bool) {
     let took = writer.join().unwrap();
     let revisions = status.running.revision;
     println!("{TIMES} times in {took:.1?}: {revisions} revisions, {refused} refused");
-    assert!(revisions <= 20, "{revisions}");
+    // Where the writer was held up for a while, that looked like its end.
+    assert!(u128::from(revisions) <= took.as_millis() / 50 + 5, "{revisions}");
     assert!(in_place || refused == 0, "{status}");
     assert!(status.source.last_error.is_none() || in_place, "{status}");
 }

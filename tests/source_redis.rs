@@ -426,7 +426,7 @@ fn what_changes_faster_than_it_can_be_compiled_ends_at_the_last() {
         let took = begun.elapsed();
         let status = runs(&mut following, &engine, &format!("# 4999\n{GRAY}")).await;
         println!("5000 changes in {took:.1?} were {} revisions", status.running.revision - 1);
-        assert!(u128::from(status.running.revision) <= took.as_millis() / 20 + 2, "{status}");
+        assert!(u128::from(status.running.revision) <= took.as_millis() / 20 + 10, "{status}");
     });
 }
 
