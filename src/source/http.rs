@@ -416,7 +416,7 @@ mod tests {
         assert_eq!(wait("120"), Some(Duration::from_secs(120)));
         assert_eq!(wait(" 0 "), Some(Duration::ZERO));
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), None, "long ago");
-        let far = wait("Fri, 31 Dec 2999 23:59:59 GMT").unwrap();
+        let far = wait("Tue, 31 Dec 2999 23:59:59 GMT").unwrap();
         assert!(far > Duration::from_secs(3600 * 24 * 365 * 900));
         for bad in ["", "soon", "-1", "1.5", "99999999999999999999999", "1994-11-06"] {
             assert_eq!(wait(bad), None, "{bad}");
