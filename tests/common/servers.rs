@@ -1,6 +1,7 @@
 //! Real servers: found on the PATH, started on ports that the system chose, killed with the test.
 
 #![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
+#![allow(clippy::print_stdout, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
