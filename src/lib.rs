@@ -53,6 +53,7 @@
 //! - [`PropagateLayer`] and [`Follow`] take a decision along to the services behind.
 //! - [`Statements`] are rules built one by one, [`format()`] is their canonical text.
 //! - [`Limits`] bound what a text may ask for; [`Diagnostics`] say what is wrong with it.
+//! - `source`, with that feature, follows a file, a web server, etcd or Redis; [operations](docs) says how that goes.
 //!
 //! # Features
 //!
@@ -61,14 +62,20 @@
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
 //! | `metrics` | no | a publisher of all counts for the `metrics` facade, such as for Prometheus |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
+//! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |
+//! | `file` | no | rules in a file or a directory, watched; brings `source` |
+//! | `http` | no | rules that a web server has, by plain HTTP/1.1 or a client of yours; brings `source` |
+//! | `redis` | no | rules that Redis has; brings `source` |
+//! | `source` | no | `source`: following a source of rules, with its status and the last known good; brings tokio |
 //! | `tracing` | no | `cluster`, `rule` and `revision` in the current span, events for new rules |
 //!
 //! Each builds alone, and so does none.
 //!
 //! # Time, chance and threads
 //!
-//! Nothing here starts a thread or needs a runtime. Time and chance are asked for once a decision, and only if the
-//! rules need them; both can be [given from outside](Moment). Deciding takes no lock.
+//! Nothing but a follower of rules, with the feature `source`, starts a task or needs a runtime. Time and chance are
+//! asked for once a decision, and only if the rules need them; both can be [given from outside](Moment). Deciding takes
+//! no lock.
 
 mod bytecode;
 mod check;
@@ -83,6 +90,8 @@ mod limits;
 pub mod metrics;
 pub mod middleware;
 pub mod schema;
+#[cfg(feature = "source")]
+pub mod source;
 pub mod split;
 mod syntax;
 

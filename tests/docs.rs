@@ -24,9 +24,10 @@ const CONTRIBUTING: &str = include_str!("../.github/CONTRIBUTING.md");
 const README: &str = include_str!("../README.md");
 
 /// All pages, by name.
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 7] = [
     ("README.md", README),
     ("language.md", LANGUAGE),
+    ("operations.md", include_str!("../src/docs/operations.md")),
     ("hashing.md", include_str!("../src/docs/hashing.md")),
     ("releasing.md", include_str!("../src/docs/releasing.md")),
     ("CHANGELOG.md", include_str!("../CHANGELOG.md")),

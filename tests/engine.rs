@@ -10,7 +10,7 @@ use http::Request;
 use insta::assert_snapshot;
 use pointsman::engine::{Counters, StatementKind};
 use pointsman::schema::{List, Schema, Type};
-use pointsman::{BuildError, Condition, Engine, Limits, Moment, State};
+use pointsman::{BuildError, Condition, Engine, Limits, Moment, Rules, State};
 
 const SHOP: &str = r#"
 list beta = ["1001", "1002"]
@@ -535,4 +535,58 @@ fn a_dropped_engine_leaves_the_thread_that_drops_it() {
     assert_eq!(kept.strong_count(), 1);
     drop(engine);
     assert_eq!(kept.strong_count(), 0);
+}
+
+// === texts put together ===
+
+#[test]
+fn texts_put_together_are_one_rule_set() {
+    let engine = Engine::builder().clusters(["gray", "prod"]).build("default => gray").unwrap();
+    let files = [
+        ("10.rules", "\u{feff}route a: cookie(uid) in staff => gray # no line break"),
+        ("20.rules", ""),
+        ("30.rules", "\u{feff}list staff = [\"1001\"]\n\ndefault => prod\n"),
+    ];
+    let rules = engine.replace(Rules::joined(files)).unwrap();
+    assert_eq!(
+        rules.text(),
+        "route a: cookie(uid) in staff => gray # no line break\n\nlist staff = [\"1001\"]\n\ndefault => prod\n"
+    );
+    assert_eq!(engine.decide(&with_uid("/", "1001")).rule(), Some("a"));
+    assert_eq!(rules.digest(), engine.replace(rules.text()).unwrap().digest());
+}
+
+#[test]
+fn a_mistake_leads_to_the_text_it_is_in() {
+    let engine = Engine::builder().clusters(["gray", "prod"]).build("default => gray").unwrap();
+    let places = |files: &[(&str, &str)]| {
+        let problems = engine.replace(Rules::joined(files.iter().copied())).unwrap_err();
+        problems
+            .iter()
+            .map(|p| format!("{}:{}:{}", p.source_name(), p.line(), p.column()))
+            .collect::<Vec<_>>()
+    };
+    // Two statements that are none on their own, and would be one together.
+    assert_eq!(
+        places(&[("a", "default => prod\nroute x: host =="), ("b", "\"h\" => gray")]),
+        ["a:2:17", "b:1:1"]
+    );
+    // Names that nobody declares, and one that two declare.
+    assert_eq!(
+        places(&[
+            ("a", "\n  route x: hots == \"h\" => gray"),
+            ("b", "route x: true => grey\ndefault => prod")
+        ]),
+        ["a:2:12", "b:1:7", "b:1:18"]
+    );
+    assert_eq!(places(&[("a", "# nothing"), ("b", "list l = [1]\n\n")]), ["b:1:13"]);
+    assert_eq!(places(&[]), ["rules:1:1"]);
+}
+
+#[test]
+fn rules_are_not_swapped_for_those_with_another_digest_unseen() {
+    let engine = shop();
+    let digest = engine.rules().digest();
+    assert_eq!(digest, engine.replace(SHOP).unwrap().digest(), "the same text");
+    assert_ne!(digest, engine.replace(format!("{SHOP}#")).unwrap().digest());
 }

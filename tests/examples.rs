@@ -28,6 +28,10 @@ mod hot_swap;
 #[path = "../examples/prometheus.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod prometheus;
+#[cfg(feature = "etcd")]
+#[path = "../examples/propagation.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod propagation;
 #[cfg(feature = "axum")]
 #[path = "../examples/quickstart.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
@@ -101,6 +105,26 @@ fn hot_swap_moves_each_user_once() {
     for line in text.lines().filter(|line| line.starts_with("uid")) {
         assert!(line.matches("then").count() <= 1 && line.contains("gray"), "{line}");
     }
+}
+
+#[cfg(feature = "etcd")]
+#[path = "common/folder.rs"]
+mod folder;
+#[cfg(feature = "etcd")]
+#[path = "common/servers.rs"]
+mod servers;
+
+#[cfg(feature = "etcd")]
+#[test]
+fn propagation_reaches_every_engine() {
+    if servers::program("etcd").is_none() {
+        return;
+    }
+    let mut out = Vec::new();
+    block_on(propagation::run(&mut out, 3, 100)).unwrap();
+    let text = text(out);
+    shows(&text, &["3 engines, 100 rules"]);
+    assert_eq!(text.matches("live after the put began: min ").count(), 5, "{text}");
 }
 
 #[test]

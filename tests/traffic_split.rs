@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::{HeaderName, Request, Response, StatusCode};
+use pointsman::engine::Digest;
 use pointsman::{CanonicalPathLayer, Decision, Engine, TrafficSplitLayer};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_test::mock;
@@ -117,4 +118,28 @@ async fn a_refused_request_does_not_reach_the_inner_service() {
     let response = service.call(Request::connect("shop.example.com:443").body(()).unwrap());
     handle.next_request().await.unwrap().1.send_response(Response::new(()));
     assert_eq!(response.await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_response_says_which_rules_decided() {
+    const RULES: HeaderName = HeaderName::from_static("x-rules");
+    let engine = engine(&["gray", "prod"], "default => prod");
+    let handler = service_fn({
+        let engine = engine.clone();
+        move |_: Request<()>| {
+            // What comes in between is not what decided.
+            engine.replace("default => gray").unwrap();
+            let response = Response::builder().header(RULES, "mine").body(()).unwrap();
+            std::future::ready(Ok::<_, Infallible>(response))
+        }
+    });
+    let before = engine.rules().digest();
+    let split =
+        TrafficSplitLayer::new(engine.clone()).digest_header(RULES).response_header(CLUSTER).layer(handler);
+    for digest in [before, Digest::of("default => gray")] {
+        let response = split.clone().oneshot(Request::new(())).await.unwrap();
+        assert_eq!(response.headers().get_all(RULES).iter().count(), 1);
+        assert_eq!(response.headers()[RULES], digest.to_string());
+        assert!(response.headers().contains_key(CLUSTER));
+    }
 }

@@ -118,6 +118,13 @@ impl Source {
             Source::Text(_) if at == text.len() && at > text.trim_end().len() => {
                 return self.place(text.trim_end(), lines, at);
             }
+            Source::Pieces(pieces)
+                if at == text.len()
+                    && pieces.last().is_some_and(|piece| piece.range.start < text.trim_end().len())
+                    && at > text.trim_end().len() =>
+            {
+                return self.place(text.trim_end(), lines, at);
+            }
             Source::Text(name) => (name.to_string(), 0, text.len()),
             Source::Pieces(pieces) => {
                 let next = pieces.partition_point(|piece| piece.range.start <= at);

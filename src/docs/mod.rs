@@ -11,6 +11,9 @@ pub mod hashing {}
 
 #[doc = include_str!("releasing.md")]
 pub mod releasing {}
+#[cfg(feature = "source")]
+#[doc = include_str!("operations.md")]
+pub mod operations {}
 
 /// The examples of the README, so that they are run.
 #[cfg(doctest)]

@@ -199,12 +199,24 @@ impl Engine {
     ///
     /// When the rules are not sound; then the old ones go on.
     pub fn replace<'a>(&self, rules: impl Into<Rules<'a>>) -> Result<Arc<RuleSet>, Diagnostics> {
+        self.replace_if(&rules.into(), || true).map(|replaced| replaced.unwrap_or_else(|| self.rules()))
+    }
+
+    /// As [`Engine::replace`]; `still` is asked between compiling and the swap. `None` where it says no.
+    pub(crate) fn replace_if(
+        &self,
+        rules: &Rules<'_>,
+        still: impl FnOnce() -> bool,
+    ) -> Result<Option<Arc<RuleSet>>, Diagnostics> {
         let shared = &*self.shared;
-        let compiled = self.compile(&rules.into()).inspect_err(|problems| {
+        let compiled = self.compile(rules).inspect_err(|problems| {
             shared.rejected.fetch_add(1, Ordering::Relaxed);
             trace::rejected(problems);
         })?;
         let mut past = shared.past();
+        if !still() {
+            return Ok(None);
+        }
         let last = shared.current.load().clone();
         let next = Arc::new(RuleSet::new(compiled, shared.schema.clone(), last.rules.revision() + 1));
         let running = Arc::new(Running::new(next.clone()));
@@ -220,7 +232,7 @@ impl Engine {
         }
         drop(past);
         trace::accepted(&next);
-        Ok(next)
+        Ok(Some(next))
     }
 
     /// Compiles rules as [`Engine::replace`] would, and leaves the current ones alone. Returns the lints.

@@ -6,6 +6,7 @@
 mod cell;
 mod condition;
 mod counters;
+mod digest;
 mod edit;
 #[allow(clippy::module_inception, reason = "the engine is what the room is about")]
 mod engine;
@@ -19,6 +20,7 @@ mod trace;
 
 pub use condition::Condition;
 pub use counters::{Count, Counters, Reloads};
+pub use digest::{BadDigest, Digest};
 pub use edit::{EditError, EditErrorKind, StatementName, with_state, with_weights};
 pub use engine::{Engine, Moment};
 pub use pipeline::format;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rules::{Form, Joined, Rules};
+use super::rules::{Form, Joined, Rules, take_apart};
 use crate::bytecode::Program;
 use crate::check::{self, typed};
 use crate::compile::{CompileError, compile, compile_condition};
@@ -42,6 +42,14 @@ pub(super) fn run(
         Form::Text { name, text } => {
             let (typed, problems) = check::resolve_text(text, &Names::new(schema), limits);
             finish(typed, text, &Source::named(&**name), limits, strict, problems)
+        }
+        Form::Parts { text, parts } => {
+            let (source, problems) = take_apart(text, parts, limits);
+            if problems.has_errors() {
+                return Err(Diagnostics::new(problems, &source, text));
+            }
+            let (typed, problems) = check::resolve_text(text, &Names::new(schema), limits);
+            finish(typed, text, &source, limits, strict, problems)
         }
         Form::Statements(statements) => {
             let Joined { text, sound, source, mut problems, broken } = statements.join(limits);

@@ -1,13 +1,14 @@
 //! What a rule set is made from: a text, or statements one by one.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::diagnostic::{Piece, Problems, Source};
 use crate::limits::Limits;
 use crate::syntax::print::Name;
-use crate::syntax::{Arena, parse_condition, parse_list, parse_outcome};
+use crate::syntax::{Arena, parse_condition, parse_file, parse_list, parse_outcome};
 
-/// Rules to be compiled: a text, a text with a name, or [`Statements`].
+/// Rules to be compiled: a text, a text with a name, several of them, or [`Statements`].
 ///
 /// ```
 /// use pointsman::{Rules, Statements};
@@ -23,6 +24,7 @@ pub struct Rules<'a>(pub(super) Form<'a>);
 #[derive(Debug, Clone)]
 pub(super) enum Form<'a> {
     Text { name: Cow<'a, str>, text: Cow<'a, str> },
+    Parts { text: String, parts: Vec<TextPart> },
     Statements(Statements),
 }
 
@@ -53,6 +55,13 @@ pub struct Statements {
     statements: Vec<Statement>,
 }
 
+/// A part of a text that was put together from several, as from the files of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TextPart {
+    name: String,
+    range: Range<usize>,
+}
+
 #[derive(Debug, Clone)]
 struct Statement {
     /// What the statement is called in diagnostics.
@@ -78,6 +87,83 @@ impl<'a> Rules<'a> {
     pub fn named(name: impl Into<Cow<'a, str>>, text: impl Into<Cow<'a, str>>) -> Self {
         Rules(Form::Text { name: name.into(), text: text.into() })
     }
+
+    /// Several texts with their names, as the files of a directory: one rule set, in their order. Names are shared, so
+    /// one text may declare a list that another uses. A diagnostic leads to the text and its line.
+    ///
+    /// Each is parsed on its own first, so that no statement can begin in one text and end in the next; that
+    /// costs about as much again as parsing. The text of the [`RuleSet`](crate::RuleSet) is all of them, each ended by
+    /// a line break.
+    ///
+    /// ```
+    /// use pointsman::{Engine, Rules};
+    ///
+    /// let engine = Engine::builder().clusters(["gray", "prod"]).build("default => prod")?;
+    /// let files = [("10-beta.rules", "route beta: cookie(uid) in staff => gray"), ("90-rest.rules", "default => prd")];
+    /// let problems = engine.replace(Rules::joined(files)).unwrap_err();
+    /// let places: Vec<_> = problems.iter().map(|p| (p.source_name(), p.line())).collect();
+    /// assert_eq!(places, [("10-beta.rules", 1), ("90-rest.rules", 1)]);
+    /// # Ok::<(), pointsman::BuildError>(())
+    /// ```
+    pub fn joined<N: Into<String>, T: AsRef<str>>(texts: impl IntoIterator<Item = (N, T)>) -> Rules<'static> {
+        let (text, parts) = join(texts);
+        Rules(Form::Parts { text, parts })
+    }
+
+    /// The text; all of them where several were [joined](Rules::joined). `None` for [`Statements`], whose text is
+    /// written when they are compiled.
+    pub fn text(&self) -> Option<&str> {
+        match &self.0 {
+            Form::Text { text, .. } => Some(text),
+            Form::Parts { text, .. } => Some(text),
+            Form::Statements(_) => None,
+        }
+    }
+}
+
+/// One text of several, each ended by a line break, and where they stand in it. A byte order mark is left out, as it
+/// means something at the beginning only.
+fn join<N: Into<String>, T: AsRef<str>>(texts: impl IntoIterator<Item = (N, T)>) -> (String, Vec<TextPart>) {
+    let mut joined = String::new();
+    let mut parts = Vec::new();
+    for (name, text) in texts {
+        let text = text.as_ref();
+        let start = joined.len();
+        joined.push_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+        if !text.ends_with('\n') {
+            joined.push('\n');
+        }
+        parts.push(TextPart { name: name.into(), range: start..joined.len() });
+    }
+    (joined, parts)
+}
+
+/// Where the places of a text of parts lead to; and what is wrong with parts that are not whole statements.
+pub(super) fn take_apart(text: &str, parts: &[TextPart], limits: &Limits) -> (Source, Problems) {
+    let mut problems = Problems::new(limits.diagnostics);
+    let piece = |(order, part): (usize, &TextPart)| Piece {
+        label: part.name.clone(),
+        order,
+        range: part.range.clone(),
+    };
+    let mut pieces: Vec<_> = parts.iter().enumerate().map(piece).collect();
+    // What is missing as a whole is missing at the end, or in no file at all.
+    if pieces.is_empty() {
+        pieces.push(Piece { label: "rules".to_owned(), order: 0, range: 0..text.len() });
+    }
+    // One part is whole, whatever it holds; and a text that is too large is refused as a whole.
+    if parts.len() > 1 && text.len() <= limits.text_bytes {
+        for part in parts {
+            let mut own = Problems::new(limits.diagnostics);
+            // Without the line break, so that what is missing at the end is not missing in the next part.
+            let text = text.get(part.range.clone()).unwrap_or("").trim_end();
+            parse_file(text, &Arena::new(), limits, &mut own);
+            if own.has_errors() {
+                problems.extend_shifted(own, part.range.start);
+            }
+        }
+    }
+    (Source::Pieces(pieces), problems)
 }
 
 impl<'a> From<&'a str> for Rules<'a> {

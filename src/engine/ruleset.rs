@@ -1,9 +1,12 @@
 //! One rule set, whole and immutable, and what it decides.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use http::HeaderValue;
+
+use super::digest::Digest;
 use super::pipeline::Compiled;
 use crate::check::reference;
 use crate::check::typed::{self, State};
@@ -21,6 +24,8 @@ pub struct RuleSet {
     revision: u64,
     pub(super) schema: Arc<Schema>,
     pub(super) compiled: Compiled,
+    /// Made when it is first asked for, and as a header's value then too.
+    digest: OnceLock<(Digest, HeaderValue)>,
 }
 
 /// Where a request goes: a cluster, the route that said so, and the revision of the rules.
@@ -71,7 +76,7 @@ pub enum StatementKind {
 
 impl RuleSet {
     pub(super) fn new(compiled: Compiled, schema: Arc<Schema>, revision: u64) -> Self {
-        RuleSet { revision, schema, compiled }
+        RuleSet { revision, schema, compiled, digest: OnceLock::new() }
     }
 
     /// Counts the rule sets of one engine, from 1.
@@ -82,6 +87,26 @@ impl RuleSet {
     /// The text, as it was given; canonical for rules that were built one by one.
     pub fn text(&self) -> &str {
         &self.compiled.text
+    }
+
+    /// The digest of [the text](RuleSet::text): the same on every node that runs it. Made when it is first asked
+    /// for, and kept.
+    pub fn digest(&self) -> Digest {
+        self.digested().0
+    }
+
+    /// The digest as a header's value. A clone is a reference count.
+    pub(crate) fn digest_value(&self) -> &HeaderValue {
+        &self.digested().1
+    }
+
+    fn digested(&self) -> &(Digest, HeaderValue) {
+        self.digest.get_or_init(|| {
+            let digest = Digest::of(self.text());
+            // Hexadecimal digits are always a valid value.
+            let value = HeaderValue::try_from(digest.to_string());
+            (digest, value.unwrap_or_else(|_| HeaderValue::from_static("")))
+        })
     }
 
     /// What is understood but surely not meant.

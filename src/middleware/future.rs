@@ -9,21 +9,21 @@ use http::header::{HeaderName, HeaderValue};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The response of [`TrafficSplit`](super::TrafficSplit): the inner service's, and perhaps one header more.
+    /// The response of [`TrafficSplit`](super::TrafficSplit): the inner service's, and perhaps a header or two more.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        header: Option<(HeaderName, HeaderValue)>,
+        headers: [Option<(HeaderName, HeaderValue)>; 2],
     }
 }
 
 // === impl ResponseFuture ===
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(inner: F, header: Option<(HeaderName, HeaderValue)>) -> Self {
-        ResponseFuture { inner, header }
+    pub(super) fn new(inner: F, headers: [Option<(HeaderName, HeaderValue)>; 2]) -> Self {
+        ResponseFuture { inner, headers }
     }
 }
 
@@ -36,7 +36,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
-        if let Some((name, value)) = this.header.take() {
+        for (name, value) in this.headers.iter_mut().filter_map(Option::take) {
             // Fails at 32,768 names; such a response goes out as it is.
             let _ = response.headers_mut().try_insert(name, value);
         }

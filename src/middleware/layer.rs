@@ -74,6 +74,7 @@ pub(super) struct Tags {
     pub(super) request_header: Option<HeaderName>,
     pub(super) response_header: Option<HeaderName>,
     pub(super) follow: Option<Follow>,
+    pub(super) digest_header: Option<HeaderName>,
     /// The names of the clusters, by index. Made once, so that a request costs a reference count.
     names: Box<[HeaderValue]>,
 }
@@ -84,7 +85,14 @@ impl TrafficSplitLayer {
     /// Decides by `engine`, which can be cloned before, to replace its rules later.
     pub fn new(engine: Engine) -> Self {
         let names = engine.clusters().map(header_value).collect();
-        let tags = Tags { engine, request_header: None, response_header: None, follow: None, names };
+        let tags = Tags {
+            engine,
+            request_header: None,
+            response_header: None,
+            digest_header: None,
+            follow: None,
+            names,
+        };
         TrafficSplitLayer { tags: Arc::new(tags) }
     }
 
@@ -131,6 +139,34 @@ impl TrafficSplitLayer {
     #[must_use]
     pub fn response_header(mut self, name: HeaderName) -> Self {
         Arc::make_mut(&mut self.tags).response_header = Some(name);
+        self
+    }
+
+    /// Sets a response header to the [digest](crate::RuleSet::digest) of the rules that decided, so that nodes with
+    /// different rules can be told apart from outside. Replaces what the inner service set under this name; there
+    /// is none on an error. The value is made once a rule set, and costs a request a reference count.
+    ///
+    /// ```
+    /// use http::{HeaderName, Request, Response};
+    /// use pointsman::{Engine, TrafficSplitLayer};
+    /// use std::convert::Infallible;
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let engine = Engine::builder().clusters(["prod"]).build("default => prod")?;
+    /// let service = TrafficSplitLayer::new(engine)
+    ///     .digest_header(HeaderName::from_static("x-rules"))
+    ///     .layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(()))));
+    ///
+    /// let response = service.oneshot(Request::new(())).await?;
+    /// assert_eq!(response.headers()["x-rules"], "381abc6af20c54daadb1646f75020140");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn digest_header(mut self, name: HeaderName) -> Self {
+        Arc::make_mut(&mut self.tags).digest_header = Some(name);
         self
     }
 

@@ -62,17 +62,17 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let (_, header) = self.tags.tag(&mut request);
-        ResponseFuture::new(self.inner.call(request), header)
+        let (_, headers) = self.tags.tag(&mut request);
+        ResponseFuture::new(self.inner.call(request), headers)
     }
 }
 
 // === impl Tags ===
 
 impl Tags {
-    /// Decides, and tags the request. Returns the cluster, and the header that the response gets.
+    /// Decides, and tags the request. Returns the cluster, and the headers that the response gets.
     #[inline]
-    pub(super) fn tag<B>(&self, request: &mut Request<B>) -> (usize, Option<(HeaderName, HeaderValue)>) {
+    pub(super) fn tag<B>(&self, request: &mut Request<B>) -> (usize, [Option<(HeaderName, HeaderValue)>; 2]) {
         let followed = self.follow.as_ref().and_then(|follow| follow.decide(&self.engine, request));
         // Before deciding: rules must not see what only we may set. Removes every value of the name.
         if let Some(header) = &self.request_header {
@@ -87,8 +87,10 @@ impl Tags {
             let _ = request.headers_mut().try_insert(header.clone(), name.clone());
         }
         let header = self.response_header.clone().zip(name.cloned());
+        let digest =
+            self.digest_header.as_ref().map(|name| (name.clone(), decision.rules().digest_value().clone()));
         leave(decision, request.extensions_mut());
-        (cluster, header)
+        (cluster, [header, digest])
     }
 }
 

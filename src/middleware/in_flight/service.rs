@@ -129,9 +129,9 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let mut token = self.counts.enter();
-        let (cluster, header) = self.tags.tag(&mut request);
+        let (cluster, headers) = self.tags.tag(&mut request);
         token.place(cluster);
-        InFlightFuture { inner: ResponseFuture::new(self.inner.call(request), header), token: Some(token) }
+        InFlightFuture { inner: ResponseFuture::new(self.inner.call(request), headers), token: Some(token) }
     }
 }
 
