@@ -40,7 +40,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("middleware", &["engine", "schema", "diagnostic"]),
-    ("metrics", &["engine", "middleware"]),
+    ("metrics", &["engine", "middleware", "source"]),
     ("source", &["engine", "diagnostic"]),
 ];
 

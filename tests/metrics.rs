@@ -123,3 +123,43 @@ fn in_flight_of_several_layers_is_added_up() {
     has(&page(&publisher), r#"pointsman_in_flight{cluster="prod_a"} 2"#);
     drop(held);
 }
+
+#[cfg(feature = "source")]
+#[tokio::test]
+async fn how_a_source_does_is_published() {
+    use pointsman::source::{Follower, Source, SourceError, Text, Update};
+    use tokio::sync::mpsc;
+
+    struct Sent(mpsc::Receiver<&'static str>);
+
+    impl Source for Sent {
+        async fn next(&mut self) -> Result<Update, SourceError> {
+            match self.0.recv().await {
+                Some(text) => Ok(Text::new("sent", text, "v").into()),
+                None => std::future::pending().await,
+            }
+        }
+
+        fn name(&self) -> String {
+            "sent".into()
+        }
+    }
+
+    let (sender, receiver) = mpsc::channel(1);
+    sender.send("default => gray").await.unwrap();
+    let builder = Engine::builder().clusters(["gray"]);
+    let (engine, mut following) = Follower::new(builder, Sent(receiver)).start().await.unwrap();
+    let publisher = Publisher::new(engine).source(following.reader());
+    let flags = |page: &[String], rejected: u8, failures: u8| {
+        has(page, "pointsman_source_reachable 1");
+        has(page, &format!("pointsman_source_rejected {rejected}"));
+        has(page, &format!("pointsman_source_failures {failures}"));
+        assert!(page.iter().any(|line| line.starts_with("pointsman_source_stale_seconds ")));
+    };
+    flags(&page(&publisher), 0, 0);
+    sender.send("default => grey").await.unwrap();
+    following.wait_for(|status| status.rejected.is_some()).await;
+    let page = page(&publisher);
+    flags(&page, 1, 0);
+    has(&page, r#"pointsman_reloads_total{outcome="rejected"} 1"#);
+}

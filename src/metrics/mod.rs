@@ -14,6 +14,11 @@
 //! | `pointsman_reloads_total` | `outcome` | new texts, `accepted` and `rejected` |
 //! | `pointsman_rules_revision` | | the revision that runs |
 //! | `pointsman_in_flight` | `cluster` | requests at hand |
+//! | `pointsman_source_stale_seconds` | | how long ago the [source](Publisher::source) was last known to have what runs |
+//! | `pointsman_source_reachable` | | 1 while it answers |
+//! | `pointsman_source_failures` | | how many attempts in a row have failed |
+//! | `pointsman_source_rejected` | | 1 while it has a text that was refused |
+//! | `pointsman_last_good_failing` | | 1 while the last good rules cannot be kept in their file |
 //! | `pointsman_series_left_out` | | statements and targets that are not shown, for want of [room](Publisher::most) |
 //!
 //! `kind` is `route`, `cluster` or `default`, `state` is `live`, `shadow` or `paused`. All label values are names from
@@ -21,5 +26,7 @@
 //! statements and targets, and no more than [the bound](Publisher::most).
 
 mod publisher;
+#[cfg(feature = "source")]
+mod source;
 
 pub use publisher::Publisher;

@@ -49,6 +49,8 @@ pub struct Publisher {
     in_flight: Vec<InFlight>,
     follow: Vec<Follow>,
     most: usize,
+    /// What is published besides.
+    more: Option<Box<dyn Fn() + Send + Sync>>,
     /// The series of statements that a recorder knows: it may keep them for good.
     shown: Mutex<HashSet<Series>>,
 }
@@ -62,7 +64,7 @@ impl Publisher {
     /// Publishes what this engine counts.
     pub fn new(engine: Engine) -> Self {
         let shown = Mutex::default();
-        Publisher { engine, in_flight: Vec::new(), follow: Vec::new(), most: 10_000, shown }
+        Publisher { engine, in_flight: Vec::new(), follow: Vec::new(), most: 10_000, more: None, shown }
     }
 
     /// Publishes what is in flight as well. Of several, each cluster's are added up.
@@ -88,6 +90,12 @@ impl Publisher {
         self
     }
 
+    #[cfg(feature = "source")]
+    pub(super) fn with(mut self, more: impl Fn() + Send + Sync + 'static) -> Self {
+        self.more = Some(Box::new(more));
+        self
+    }
+
     /// Tells the recorder what the metrics mean. To be called once, when one is installed.
     pub fn describe(&self) {
         describe_counter!(DECISIONS, Unit::Count, "Decisions by the rules");
@@ -98,6 +106,8 @@ impl Publisher {
         describe_counter!(RELOADS, Unit::Count, "New rule texts, by what became of them");
         describe_gauge!(REVISION, Unit::Count, "The revision of the rules that run");
         describe_gauge!(IN_FLIGHT, Unit::Count, "Requests that a cluster has at hand");
+        #[cfg(feature = "source")]
+        super::source::describe();
         describe_gauge!(LEFT_OUT, Unit::Count, "Counts that are not shown, as there are too many");
     }
 
@@ -117,6 +127,9 @@ impl Publisher {
         counter!(RELOADS, "outcome" => "rejected").absolute(reloads.rejected);
         gauge!(REVISION).set(self.engine.rules().revision() as f64);
         self.publish_in_flight();
+        if let Some(more) = &self.more {
+            more();
+        }
         if !self.follow.is_empty() {
             let sum = |count: fn(&Follow) -> u64| self.follow.iter().map(count).sum();
             counter!(REFUSED, "reason" => "untrusted").absolute(sum(Follow::untrusted));
