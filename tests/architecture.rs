@@ -40,8 +40,8 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("middleware", &["engine", "schema", "diagnostic"]),
-    ("metrics", &["engine", "middleware", "source"]),
     ("source", &["engine", "diagnostic"]),
+    ("metrics", &["engine", "middleware", "source"]),
 ];
 
 /// Items of another room that may be named where the room as a whole may not.
