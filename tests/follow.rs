@@ -230,3 +230,16 @@ fn following_takes_part_in_all_threads_counts() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!(engine.counters().followed[1], ("prod".to_owned(), 8000));
 }
+
+#[tokio::test]
+async fn a_number_of_hops_makes_nobody_trusted() {
+    let engine = engine();
+    let follow = Follow::new(Carrier::default(), Trusted::hops(1));
+    let layer = TrafficSplitLayer::new(engine.clone()).follow(follow.clone());
+    for peer in [FRIEND, STRANGER, ""] {
+        let (decision, request) = through(&layer, request(peer, &[("baggage", "pointsman=gray")])).await;
+        assert_eq!((decision.cluster(), decision.statement()), ("prod", "default"), "{peer}");
+        assert!(baggage(&request).is_empty());
+    }
+    assert_eq!(follow.untrusted(), 3);
+}

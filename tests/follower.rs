@@ -500,7 +500,8 @@ async fn what_was_accepted_last_is_kept_and_what_was_refused_is_not() {
     kept(Digest::of(PROD)).await;
     let kept = file.load().unwrap();
     assert_eq!((kept.text.text(), kept.text.version()), (PROD, "3"));
-    assert!(!folder.path("rules.good.tmp").exists());
+    let left = std::fs::read_dir(folder.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["rules.good"]);
 }
 
 #[tokio::test(start_paused = true)]

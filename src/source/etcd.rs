@@ -236,6 +236,11 @@ impl EtcdSource {
                     EventType::Delete => _ = connection.values.remove(kv.key()),
                 }
             }
+            // Somewhat too large is told, and watched until it is not. What is far too large is not kept.
+            let size = size(&connection.values);
+            if size > self.limit.saturating_mul(2).saturating_add(OVERHEAD) {
+                return Err(SourceError::too_large(&self.what, self.limit, Some(size as u64)));
+            }
         }
     }
 
@@ -249,7 +254,7 @@ impl EtcdSource {
 
     /// What the values are as a text.
     fn text(&self, values: &Values) -> Result<Text, SourceError> {
-        let size: usize = values.values().map(|value| value.bytes.len()).sum();
+        let size = size(values);
         if size > self.limit {
             return Err(SourceError::too_large(&self.what, self.limit, Some(size as u64)));
         }
@@ -293,6 +298,10 @@ impl EtcdSource {
             None => Ok((!self.complained).then_some(Update::Unchanged)),
         }
     }
+}
+
+fn size(values: &Values) -> usize {
+    values.values().map(|value| value.bytes.len()).sum()
 }
 
 impl Source for EtcdSource {

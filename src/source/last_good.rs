@@ -8,11 +8,13 @@
 //! The checksum is that of the line before it, the digest that of the text; both are XXH3-128. So a bit that turned
 //! over is found wherever it is.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use super::text::Text;
 use crate::engine::Digest;
@@ -23,7 +25,7 @@ use crate::engine::Digest;
 /// finds the rules of before or those of after, also when the process or the machine stopped in between. Reading
 /// believes nothing: what is torn, cut off or turned over is reported and not given out.
 ///
-/// A file belongs to one process. The [`Follower`](super::Follower) reads and writes it by itself; here it is for tools
+/// A file belongs to one process: two that share one take turns to replace it whole. The [`Follower`](super::Follower) reads and writes it by itself; here it is for tools
 /// that want to look:
 ///
 /// ```
@@ -118,6 +120,10 @@ enum Inner {
 
 const MAGIC: &str = "pointsman-last-good";
 const FORMAT: &str = "1";
+/// How a file is called while it is written.
+const TEMPORARY: &str = ".tmp";
+/// One that is that old is nobody's any more.
+const ABANDONED: Duration = Duration::from_secs(60);
 /// The most bytes of the first line; an ETag may be long.
 const LINE: usize = 64 << 10;
 
@@ -190,9 +196,13 @@ impl LastGood {
     fn write(&self, bytes: &[u8]) -> Result<(), Inner> {
         let failed = |what| move |error| Inner::Unwritable(what, error);
         let Some(name) = self.path.file_name() else { return Err(Inner::NotAFile) };
-        // One name, so that a process that is killed while it writes leaves one at most behind.
+        // One writes at a time in this process, as one that outlives its handle may meet the next; each process has a name
+        // of its own.
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sweep(name);
         let mut temporary = name.to_owned();
-        temporary.push(".tmp");
+        temporary.push(format!(".{}{TEMPORARY}", std::process::id()));
         let temporary = self.path.with_file_name(temporary);
         // Made anew, as what is there may be another's link.
         let _ = fs::remove_file(&temporary);
@@ -207,6 +217,25 @@ impl LastGood {
         }
         fs::rename(&temporary, &self.path).map_err(failed("the new name"))?;
         sync_directory(&self.path).map_err(failed("the directory"))
+    }
+}
+
+impl LastGood {
+    /// Takes away what processes left that were killed while they wrote.
+    fn sweep(&self, name: &OsStr) {
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let Ok(entries) = fs::read_dir(directory.unwrap_or(Path::new("."))) else { return };
+        for entry in entries.flatten() {
+            let left = entry.file_name();
+            let number = left.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+            let number = number.and_then(|rest| rest.strip_prefix(b".")?.strip_suffix(TEMPORARY.as_bytes()));
+            let is_ours =
+                number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit));
+            let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+            if is_ours && age().is_some_and(|age| age > ABANDONED) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 }
 
@@ -394,6 +423,31 @@ mod tests {
         let mut torn = good.clone();
         torn[good.len() / 2..].fill(0);
         assert!(parse(&torn).is_err());
+    }
+
+    #[test]
+    fn writers_that_meet_leave_a_whole_file_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("pointsman-writers-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let left = File::create(folder.join("good.123.tmp")).unwrap();
+        left.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+        File::create(folder.join("good.456.tmp")).unwrap();
+        File::create(folder.join("good.x.tmp")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let store = |writer: usize| {
+            let file = LastGood::new(folder.join("good"));
+            for at in 0..20 {
+                let text = "x".repeat(1_000 * writer + at);
+                file.store(&Text::new("a", text, "1")).unwrap();
+                file.load().unwrap();
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|writer| _ = scope.spawn(move || store(writer))));
+        let names =
+            fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        assert_eq!(names, ["good", "good.456.tmp", "good.x.tmp"]);
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -11,12 +11,15 @@ use redis::{
     RedisError,
 };
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::{SourceError, SourceErrorKind};
 use super::text::{Source, Text, Update};
 use crate::engine::Digest;
 use crate::limits::Limits;
+
+/// Between two readings that found nothing new.
+const PACE: Duration = Duration::from_millis(20);
 
 /// A rule text that is the string at a key in Redis 6 or later, or in what speaks like it.
 ///
@@ -227,7 +230,8 @@ impl Source for RedisSource {
     async fn next(&mut self) -> Result<Update, SourceError> {
         loop {
             match self.look().await {
-                Ok(None) => {}
+                // However often somebody says that it changed, it is not read without a pause.
+                Ok(None) => sleep(PACE).await,
                 Ok(Some(update)) => return Ok(update),
                 Err(error) => {
                     // Said by somebody who was refused, what is there is news again.

@@ -86,13 +86,14 @@ struct Counts {
 // === impl Follow ===
 
 impl Follow {
-    /// Follows what these peers decided.
+    /// Follows what peers in these networks decided. Nobody is trusted by [`Trusted::hops`]: how many proxies there are does
+    /// not say who speaks.
     pub fn new(carrier: Carrier, trusted: Trusted) -> Self {
         Follow { carrier, trusted, only: None, counts: Arc::default() }
     }
 
-    /// Follows decisions for these clusters only, as `["gray"]`; of any other the rules decide, as if the request carried
-    /// nothing. For services that are released each for itself: that web sent a request to its own `prod_b` says
+    /// Follows decisions for these clusters only, as `["gray"]`; of any other the rules decide, and see what the request
+    /// carries. For services that are released each for itself: that web sent a request to its own `prod_b` says
     /// nothing about which half of orders is to serve it.
     #[must_use]
     pub fn only<S: AsRef<str>>(mut self, clusters: impl IntoIterator<Item = S>) -> Self {

@@ -180,9 +180,11 @@ impl ClientAddr {
 }
 
 impl ClientAddr {
-    /// Whether the socket's peer is trusted, whatever a header says of the client.
+    /// Whether the socket's peer is one of trusted networks, whatever a header says of the client. A number of hops says
+    /// nothing of who speaks.
     pub(crate) fn is_trusted_peer(&self, trusted: &Trusted, head: RequestHead<'_>) -> bool {
-        trusted.trusts(self.peer.find(head).map(|ip| ip.to_canonical()), 0)
+        let known = matches!(trusted.0, Proxies::Networks(_));
+        known && trusted.trusts(self.peer.find(head).map(|ip| ip.to_canonical()), 0)
     }
 }
 
