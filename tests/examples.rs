@@ -21,6 +21,10 @@ mod custom_fields;
 #[path = "../examples/explain.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod explain;
+#[cfg(all(feature = "axum", feature = "file"))]
+#[path = "../examples/follow_file.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod follow_file;
 #[path = "../examples/hot_swap.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod hot_swap;
@@ -331,4 +335,29 @@ mod shop {
         let engine = Engine::builder().clusters(clusters).build(Rules::named("shop.rules", rules)).unwrap();
         assert!(engine.rules().lints().is_empty(), "{}", engine.rules().lints());
     }
+}
+
+#[cfg(all(feature = "axum", feature = "file"))]
+#[tokio::test]
+async fn a_shop_follows_its_file() {
+    use axum::body::{Body, to_bytes};
+    use http::Request;
+    use tower::ServiceExt;
+
+    let folder = std::env::temp_dir().join(format!("pointsman-follow-file-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let rules = folder.join("shop.rules");
+    let (app, mut following) = follow_file::app(&rules).await.unwrap();
+    let ask = async |path: &str| {
+        let response = app.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
+    };
+    assert_eq!(ask("/").await, "prod by default\n");
+    std::fs::write(folder.join("new"), "default => gray").unwrap();
+    std::fs::rename(folder.join("new"), &rules).unwrap();
+    let status = following.wait_for(|status| status.running.revision > 1).await;
+    assert_eq!(ask("/").await, "gray by default\n");
+    assert!(ask("/_status").await.contains(&status.running.digest.to_string()));
+    drop(following);
+    std::fs::remove_dir_all(&folder).unwrap();
 }

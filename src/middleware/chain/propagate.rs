@@ -19,7 +19,8 @@ use crate::engine::Decision;
 ///
 /// A request without a decision goes out without one, also where the headers carry one: so nothing that a client sent
 /// passes for our word. A member that [does not fit](Carrier::write) is left out and
-/// [counted](PropagateLayer::left_out).
+/// [counted](PropagateLayer::left_out). It goes to whomever the client is sent: wrap the clients of your own services, and
+/// not those that call others.
 ///
 /// # Cost
 ///
