@@ -254,6 +254,27 @@ async fn an_equal_text_is_no_new_revision() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_comes_back_empty_is_asked_again_soon() {
+    use SourceErrorKind::{Absent, Unreachable};
+    let (script, engine, mut following) = started(PROD).await;
+    // Long gone, so that the waits have grown; then there, with nothing, and soon with something.
+    (0..12).for_each(|_| script.say(failure(Unreachable)));
+    script.say(failure(Absent));
+    following
+        .wait_for(|status| status.source.last_error.as_ref().is_some_and(|error| error.kind == Absent))
+        .await;
+    let back = Instant::now();
+    script.say(text(GRAY, "2"));
+    following.wait_for(|status| status.running.version == "2").await;
+    assert_eq!(runs(&engine), GRAY);
+    assert!(back.elapsed() < Duration::from_secs(1), "{:?}", back.elapsed());
+    // The same answer over and over is asked for less and less often.
+    (0..12).for_each(|_| script.say(failure(Absent)));
+    following.wait_for(|status| status.source.failures == 12).await;
+    assert!(back.elapsed() > Duration::from_secs(60), "{:?}", back.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_are_waited_out_longer_each_time_and_forgotten_after_a_success() {
     let (script, engine, mut following) = started(GRAY).await;
     for _ in 0..12 {

@@ -344,11 +344,12 @@ async fn pull<S: Source>(mut source: S, post: watch::Sender<Mail>, shared: Arc<S
     let _end = End(shared.clone());
     let mut failures = 0;
     let mut nothing_new = 0;
+    let mut complaint = None;
     for number in 0.. {
         let asked = Instant::now();
         match source.next().await {
             Ok(update) => {
-                failures = 0;
+                (failures, complaint) = (0, None);
                 let new = match update {
                     Update::Text(text) => {
                         let mut new = false;
@@ -368,7 +369,11 @@ async fn pull<S: Source>(mut source: S, post: watch::Sender<Mail>, shared: Arc<S
                 sleep_until(asked + PACE * (1 << nothing_new)).await;
             }
             Err(error) => {
-                failures = u32::saturating_add(failures, 1);
+                // Who answers is there, and is asked again soon, so that it can tell when it has something else to say.
+                let said = error.kind().is_an_answer().then(|| (error.kind(), error.chain()));
+                let is_new = said.is_some() && said != complaint;
+                failures = if is_new { 1 } else { u32::saturating_add(failures, 1) };
+                complaint = said;
                 let wait = error.asked_to_wait().unwrap_or_default().min(Backoff::LONGEST_ASKED);
                 shared.state.send_modify(|state| state.failed(&error));
                 post.send_modify(|mail| mail.failed = Some(error));
