@@ -18,10 +18,10 @@ use std::time::Duration;
 use pointsman::engine::Digest;
 use pointsman::schema::Schema;
 use pointsman::source::{
-    Follower, Following, LastGood, LastGoodErrorKind, Origin, Source, SourceError, SourceErrorKind,
+    Backoff, Follower, Following, LastGood, LastGoodErrorKind, Origin, Source, SourceError, SourceErrorKind,
     SourceState, Text, Update,
 };
-use pointsman::{Engine, EngineBuilder, Statements};
+use pointsman::{Engine, EngineBuilder, Rules, Statements};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -215,6 +215,46 @@ async fn what_the_source_says_later_takes_the_place_of_what_was_started_with() {
     script.say(text(PROD, "2"));
     let status = following.wait_for(|status| status.running.origin == Origin::Source).await;
     assert_eq!((&*runs(&engine), &*status.running.version, status.running.revision), (PROD, "2", 2));
+}
+
+/// A text whose compiling takes longer than the pace of the follower.
+fn long(last: &str) -> String {
+    let mut text: String =
+        (0..20_000).map(|at| format!("route r{at}: cookie(uid) == \"{at}\" => gray\n")).collect();
+    text.push_str(last);
+    text
+}
+
+#[tokio::test]
+async fn a_text_that_comes_while_the_first_rules_are_made_is_not_lost() {
+    let at_once = Backoff { first: Duration::from_millis(1), most: Duration::from_millis(1) };
+    let absent = || failure(SourceErrorKind::Absent);
+    // What it says first, what it says when the limit is over, and whose rules are the first.
+    for (says, late, origin) in [
+        (vec![text(&long(GRAY), "1"), text(PROD, "2")], None, Origin::Source),
+        (vec![text(&long(BAD), "1"), text(PROD, "2")], None, Origin::BuiltIn),
+        (vec![absent(), text(PROD, "2")], None, Origin::BuiltIn),
+        (vec![], Some(text(PROD, "2")), Origin::BuiltIn),
+    ] {
+        let what = format!("{origin}, {} at first", says.len());
+        let in_time = if late.is_some() { Duration::from_millis(20) } else { Duration::from_secs(60) };
+        let (script, source) = Script::new(says);
+        let follower = Follower::new(builder(), source).built_in(Rules::from(long(GRAY)));
+        let starting = tokio::spawn(follower.start_within(in_time).backoff(at_once).start());
+        if let Some(late) = late {
+            tokio::time::sleep(in_time + Duration::from_millis(5)).await;
+            script.say(late);
+        }
+        let (engine, mut following) = starting.await.unwrap().unwrap();
+        let first = following.status();
+        assert_eq!((first.running.origin, first.running.revision), (origin, 1), "{what}");
+        // It was there before the engine was.
+        assert!(first.source.last_attempt.is_some() && first.source.failures == 0, "{what}: {first}");
+        let right = following.wait_for(|status| status.running.version == "2");
+        let status = tokio::time::timeout(Duration::from_secs(60), right).await;
+        let status = status.unwrap_or_else(|_| panic!("{what}: it never ran"));
+        assert_eq!((status.running.origin, &*runs(&engine)), (Origin::Source, PROD), "{what}");
+    }
 }
 
 // === following ===

@@ -186,7 +186,7 @@ impl<S: Source> Follower<S> {
         tasks.add(&runtime, pull(source, post, shared.clone(), backoff));
 
         let mut tried = Vec::new();
-        let mut first = from_source(&builder, &mut mail, deadline, &shared, &mut tried).await?;
+        let (mut first, consumed) = from_source(&builder, &mut mail, deadline, &shared, &mut tried).await?;
         if let (None, Some(file)) = (&first, &last_good) {
             first = from_last_good(&builder, file, &shared, &mut tried).await?;
         }
@@ -208,7 +208,7 @@ impl<S: Source> Follower<S> {
         if let Some(file) = last_good {
             tasks.add(&runtime, keep_last_good(file, kept, shared.clone()));
         }
-        tasks.add(&runtime, apply(engine.clone(), mail, keep, shared.clone()));
+        tasks.add(&runtime, apply(engine.clone(), mail, consumed, keep, shared.clone()));
         let reader = StatusReader { engine: engine.clone(), state: shared.state.subscribe() };
         Ok((engine, Following { reader, _tasks: tasks }))
     }
@@ -230,25 +230,26 @@ impl<S> fmt::Debug for Follower<S> {
 /// An engine, and the text to be kept if it is the source's.
 type First = Option<(Engine, Option<Arc<Text>>)>;
 
-/// Waits for the first text of the source, until the deadline or an answer that is none.
+/// Waits for the first text of the source, until the deadline or an answer that is none. Returns also the number of the
+/// text that it took, sound or not: what came since is for [`apply`].
 async fn from_source(
     builder: &EngineBuilder,
     mail: &mut watch::Receiver<Mail>,
     deadline: Instant,
     shared: &Shared,
     tried: &mut Vec<Tried>,
-) -> Result<First, StartError> {
+) -> Result<(First, Option<u64>), StartError> {
     let mut last = None;
     loop {
         let Ok(Ok(())) = timeout_at(deadline, mail.changed()).await else {
             let late = "it did not answer in time".to_owned();
             let why = last.map_or(late, |error: SourceError| error.chain());
             tried.push(Tried::new(Origin::Source, why));
-            return Ok(None);
+            return Ok((None, None));
         };
         let Mail { text, failed } = mail.borrow_and_update().clone();
-        if let Some((_, text)) = text {
-            return Ok(match build(builder, text.rules().clone()).await? {
+        if let Some((number, text)) = text {
+            let first = match build(builder, text.rules().clone()).await? {
                 Ok(engine) => {
                     shared.state.send_modify(|state| state.starts(&engine, Origin::Source, text.version()));
                     Some((engine, Some(text)))
@@ -260,12 +261,13 @@ async fn from_source(
                     tried.push(unsound.of(Origin::Source));
                     None
                 }
-            });
+            };
+            return Ok((first, Some(number)));
         }
         if let Some(error) = failed {
             if error.kind().is_an_answer() {
                 tried.push(Tried::new(Origin::Source, error.chain()));
-                return Ok(None);
+                return Ok((None, None));
             }
             last = Some(error);
         }
@@ -378,16 +380,16 @@ async fn pull<S: Source>(mut source: S, post: watch::Sender<Mail>, shared: Arc<S
     }
 }
 
-/// Compiles each text and swaps it in, or refuses it.
+/// Compiles each text and swaps it in, or refuses it; `last` is the number of the one that was tried at the start.
 async fn apply(
     engine: Engine,
     mut mail: watch::Receiver<Mail>,
+    mut last: Option<u64>,
     keep: watch::Sender<Option<Arc<Text>>>,
     shared: Arc<Shared>,
 ) {
     let _end = End(shared.clone());
-    let mut last = mail.borrow().text.as_ref().map(|(number, _)| *number);
-    // Before `changed`: what came while the engine started is seen already.
+    // Before `changed`: what came while the engine started may be marked as seen.
     loop {
         let text = mail.borrow_and_update().text.clone();
         if let Some((number, text)) = text
