@@ -240,13 +240,16 @@ async fn a_text_that_comes_while_the_first_rules_are_made_is_not_lost() {
         let in_time = if late.is_some() { Duration::from_millis(20) } else { Duration::from_secs(60) };
         let (script, source) = Script::new(says);
         let follower = Follower::new(builder(), source).built_in(Rules::from(long(GRAY)));
-        let starting = tokio::spawn(follower.start_within(in_time).backoff(at_once).start());
+        let starting = tokio::spawn(async move {
+            let (engine, following) = follower.start_within(in_time).backoff(at_once).start().await.unwrap();
+            let first = following.status();
+            (engine, following, first)
+        });
         if let Some(late) = late {
             tokio::time::sleep(in_time + Duration::from_millis(5)).await;
             script.say(late);
         }
-        let (engine, mut following) = starting.await.unwrap().unwrap();
-        let first = following.status();
+        let (engine, mut following, first) = starting.await.unwrap();
         assert_eq!((first.running.origin, first.running.revision), (origin, 1), "{what}");
         // It was there before the engine was.
         assert!(first.source.last_attempt.is_some() && first.source.failures == 0, "{what}: {first}");
@@ -604,6 +607,44 @@ async fn a_file_that_cannot_be_written_holds_up_nothing_and_is_tried_again() {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     following.wait_for(|status| problem(status).is_none()).await;
     assert_eq!(LastGood::new(path).load().unwrap().text.text(), PROD);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_back_before_it_could_be_written_is_not_kept() {
+    let folder = Folder::new();
+    let file = LastGood::new(folder.path("rules.good"));
+    let (script, source) = Script::new([text(GRAY, "1")]);
+    let follower = Follower::new(builder(), source).last_good(file.clone());
+    let (_engine, mut following) = follower.start().await.unwrap();
+    let kept = |status: &pointsman::source::Status| status.last_good.clone().unwrap();
+    following.wait_for(|status| kept(status).digest == Some(Digest::of(GRAY))).await;
+
+    // Nothing can be written as long as this is in the way.
+    let in_the_way = folder.path("rules.good.tmp");
+    std::fs::create_dir(&in_the_way).unwrap();
+    script.say(text(PROD, "2"));
+    following.wait_for(|status| kept(status).problem.is_some()).await;
+    script.say(text(GRAY, "3"));
+    following.wait_for(|status| status.running.version == "3").await;
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let status = following.wait_for(|status| kept(status).problem.is_none()).await;
+    assert_eq!(kept(&status).digest, Some(Digest::of(GRAY)));
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(file.load().unwrap().text.text(), GRAY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_file_has_is_not_written_again() {
+    let folder = Folder::new();
+    let file = LastGood::new(folder.path("rules.good"));
+    file.store(&Text::new("a", GRAY, "7")).unwrap();
+    let (script, source) = Script::new([failure(SourceErrorKind::Absent)]);
+    let follower = Follower::new(builder(), source).last_good(file.clone());
+    let (_engine, mut following) = follower.start().await.unwrap();
+    script.say(text(GRAY, "8"));
+    following.wait_for(|status| status.running.version == "8").await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(file.load().unwrap().text.version(), "7");
 }
 
 // === other processes ===

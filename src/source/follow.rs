@@ -413,7 +413,7 @@ async fn apply_one(
     let rules = engine.rules();
     if rules.digest() == text.digest() {
         shared.state.send_modify(|state| state.runs_already(&rules, &text));
-        return keep_if_new(text, keep, shared);
+        return keep_this(text, keep);
     }
     if shared.state.borrow().rejected.as_ref().is_some_and(|rejected| rejected.digest == text.digest()) {
         return shared.state.send_modify(|state| state.refused_again(&text));
@@ -425,7 +425,7 @@ async fn apply_one(
     match replaced.await {
         Some(Ok(Some(rules))) => {
             shared.state.send_modify(|state| state.runs(&rules, Origin::Source, text.version()));
-            keep_if_new(text, keep, shared);
+            keep_this(text, keep);
         }
         // The handle is gone.
         Some(Ok(None)) => {}
@@ -437,20 +437,25 @@ async fn apply_one(
     }
 }
 
-/// Has a text written, unless the file has it.
-fn keep_if_new(text: Arc<Text>, keep: &watch::Sender<Option<Arc<Text>>>, shared: &Shared) {
-    let has = shared.state.borrow().last_good.as_ref().and_then(|file| file.digest);
-    if has != Some(text.digest()) {
-        keep.send_replace(Some(text));
-    }
+/// Has a text written, in the place of any that waits for it. The same again does not cut short the wait after a failure.
+fn keep_this(text: Arc<Text>, keep: &watch::Sender<Option<Arc<Text>>>) {
+    keep.send_if_modified(|wanted| {
+        let new = wanted.as_ref().is_none_or(|wanted| wanted.digest() != text.digest());
+        if new {
+            *wanted = Some(text);
+        }
+        new
+    });
 }
 
-/// Writes what was accepted, until it is written or there is something newer.
+/// Writes what was accepted, until it is written or there is something newer. What the file has is not written again.
 async fn keep_last_good(file: LastGood, mut kept: watch::Receiver<Option<Arc<Text>>>, shared: Arc<Shared>) {
     let mut failures = 0;
+    // After a failure nobody knows: the directory may not have been flushed.
+    let mut has = shared.state.borrow().last_good.as_ref().and_then(|file| file.digest);
     loop {
         let text = kept.borrow_and_update().clone();
-        let Some(text) = text else {
+        let Some(text) = text.filter(|text| has != Some(text.digest())) else {
             match kept.changed().await {
                 Ok(()) => continue,
                 Err(_) => return,
@@ -463,6 +468,7 @@ async fn keep_last_good(file: LastGood, mut kept: watch::Receiver<Option<Arc<Tex
         .await;
         let Some(result) = result else { return };
         let stored = result.map(|()| (text.digest(), std::time::SystemTime::now()));
+        has = stored.as_ref().ok().map(|(digest, _)| *digest);
         shared.state.send_modify(|state| state.kept(stored.as_ref().copied()));
         failures = if stored.is_ok() { 0 } else { u32::saturating_add(failures, 1) };
         let newer = async { kept.changed().await.is_ok() };
