@@ -217,6 +217,26 @@ async fn what_the_source_says_later_takes_the_place_of_what_was_started_with() {
     assert_eq!((&*runs(&engine), &*status.running.version, status.running.revision), (PROD, "2", 2));
 }
 
+#[tokio::test(start_paused = true)]
+async fn texts_that_were_refused_at_the_start_are_counted() {
+    for (says, kept, refused) in [
+        (text(PROD, "1"), BAD, 0),
+        (failure(SourceErrorKind::Absent), PROD, 0),
+        (text(BAD, "1"), PROD, 1),
+        (failure(SourceErrorKind::Absent), BAD, 1),
+        (text(BAD, "1"), "default => gry", 2),
+    ] {
+        let folder = Folder::new();
+        let file = LastGood::new(folder.path("rules.good"));
+        file.store(&Text::new("a", kept, "7")).unwrap();
+        let (_script, source) = Script::new([says]);
+        let follower = Follower::new(builder(), source).last_good(file).built_in(GRAY);
+        let (engine, _following) = follower.start().await.unwrap();
+        let reloads = engine.reloads();
+        assert_eq!((reloads.accepted, reloads.rejected), (0, refused), "{kept}");
+    }
+}
+
 /// A text whose compiling takes longer than the pace of the follower.
 fn long(last: &str) -> String {
     let mut text: String =

@@ -203,6 +203,11 @@ impl<S: Source> Follower<S> {
             };
         }
         let Some((engine, first)) = first else { return Err(StartError::no_rules(tried)) };
+        // Those were refused before there was an engine that counts.
+        tried
+            .iter()
+            .filter_map(|tried| tried.diagnostics.as_ref())
+            .for_each(|problems| engine.refused(problems));
 
         let (keep, kept) = watch::channel(first);
         if let Some(file) = last_good {
