@@ -460,6 +460,30 @@ async fn what_the_application_replaces_is_said_to_be_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_application_replaced_stays_until_the_source_has_a_new_text() {
+    let (script, engine, mut following) = started(GRAY).await;
+    let told = |version| text(GRAY, version);
+    engine.replace(PROD).unwrap();
+    // It says again what it said, as after a reconnect.
+    script.say(told("1"));
+    script.say(told("2"));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((&*runs(&engine), following.status().running.origin), (PROD, Origin::Application));
+    script.say(text(BAD, "3"));
+    following.wait_for(|status| status.rejected.is_some()).await;
+    script.say(told("4"));
+    let status = following.wait_for(|status| status.rejected.is_none()).await;
+    assert_eq!((&*runs(&engine), status.running.revision), (PROD, 2));
+
+    // A new one ends it, and then the first is a new one too.
+    script.say(text("# new\ndefault => gray", "5"));
+    following.wait_for(|status| status.running.version == "5").await;
+    script.say(told("6"));
+    let status = following.wait_for(|status| status.running.version == "6").await;
+    assert_eq!((&*runs(&engine), status.running.revision), (GRAY, 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropping_the_handle_ends_it_and_leaves_the_rules() {
     let (script, engine, following) = started(GRAY).await;
     let mut reader = following.reader();

@@ -35,7 +35,8 @@ use crate::engine::{BuildError, Engine, EngineBuilder, Rules};
 /// From then on each text of the source is compiled on a thread that may block and swapped in as
 /// [`Engine::replace`] does, or refused as a whole. Nothing stops that but dropping the handle: after an error it is
 /// tried again with [growing waits](Backoff), and what runs goes on. A text that is the same to the last byte as the
-/// running one, or as the one refused last, is not compiled. When texts come faster than they can be
+/// running one, or as the one refused last, is not compiled. Rules that the application puts in itself by
+/// [`Engine::replace`] stay until the source has another text than the one they took the place of, however often it gives that again. When texts come faster than they can be
 /// compiled, those in between are left out.
 ///
 /// ```
@@ -419,6 +420,11 @@ async fn apply_one(
     if rules.digest() == text.digest() {
         shared.state.send_modify(|state| state.runs_already(&rules, &text));
         return keep_this(text, keep);
+    }
+    if shared.state.borrow().was_replaced(text.digest()) {
+        // Nothing new since the application put in its own.
+        shared.state.send_if_modified(State::nothing_to_refuse);
+        return;
     }
     if shared.state.borrow().rejected.as_ref().is_some_and(|rejected| rejected.digest == text.digest()) {
         return shared.state.send_modify(|state| state.refused_again(&text));

@@ -65,7 +65,7 @@ pub enum Origin {
     /// The program, at the start.
     BuiltIn,
     /// The application, which called [`Engine::replace`](crate::Engine::replace). They run until the source has a new
-    /// text.
+    /// text, which is another one than they took the place of.
     Application,
 }
 
@@ -277,6 +277,17 @@ impl State {
             _ => self.runs(rules, Origin::Source, text.version()),
         }
         self.agree();
+    }
+
+    /// Whether this is the text that we put in last, and the application has put in other rules since.
+    pub(super) fn was_replaced(&self, digest: Digest) -> bool {
+        let running = self.engine.as_ref().map(|engine| engine.rules().revision());
+        self.running.as_ref().is_some_and(|ours| ours.digest == digest && Some(ours.revision) != running)
+    }
+
+    /// The source gave a text that is sound. Returns whether that is news.
+    pub(super) fn nothing_to_refuse(&mut self) -> bool {
+        self.rejected.take().is_some()
     }
 
     pub(super) fn refused(&mut self, text: &Text, diagnostics: Diagnostics) {
