@@ -445,12 +445,16 @@ async fn staleness_grows_until_the_source_says_that_it_has_what_runs() {
 #[tokio::test(start_paused = true)]
 async fn what_the_application_replaces_is_said_to_be_its_own() {
     let (script, engine, mut following) = started(GRAY).await;
+    let before = std::time::SystemTime::now();
     engine.replace(PROD).unwrap();
     let running = following.status().running;
     assert_eq!(
         (running.origin, running.revision, running.digest),
         (Origin::Application, 2, Digest::of(PROD))
     );
+    // Not now, but then.
+    assert_eq!((running.since, following.status().running.since), (engine.rules().made(), running.since));
+    assert!((before..=std::time::SystemTime::now()).contains(&running.since));
     // The source has the same, then another.
     script.say(text(PROD, "2"));
     let status = following.wait_for(|status| status.running.origin == Origin::Source).await;

@@ -260,7 +260,7 @@ impl State {
         self.running = Some(Running {
             revision: rules.revision(),
             digest: rules.digest(),
-            since: SystemTime::now(),
+            since: rules.made(),
             origin,
             version: version.to_owned(),
         });
@@ -331,8 +331,7 @@ impl State {
         let running = known.cloned().unwrap_or_else(|| Running {
             revision: rules.revision(),
             digest: rules.digest(),
-            // Nobody told us; it was some time after ours.
-            since: SystemTime::now(),
+            since: rules.made(),
             origin: Origin::Application,
             version: String::new(),
         });
