@@ -441,9 +441,10 @@ async fn apply_one(
         // The handle is gone.
         Some(Ok(None)) => {}
         Some(Err(diagnostics)) => shared.state.send_modify(|state| state.refused(&text, diagnostics)),
+        // A bug of ours. It is tried again when the source gives it again.
         None => {
             let error = SourceError::new(SourceErrorKind::Other, GIVEN_UP);
-            shared.state.send_modify(|state| state.failed(&error));
+            shared.state.send_modify(|state| state.gave_up(&error));
         }
     }
 }
