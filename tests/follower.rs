@@ -18,10 +18,10 @@ use std::time::Duration;
 use pointsman::engine::Digest;
 use pointsman::schema::Schema;
 use pointsman::source::{
-    Follower, Following, LastGood, LastGoodErrorKind, Origin, Source, SourceError, SourceErrorKind,
+    Backoff, Follower, Following, LastGood, LastGoodErrorKind, Origin, Source, SourceError, SourceErrorKind,
     SourceState, Text, Update,
 };
-use pointsman::{Engine, EngineBuilder, Statements};
+use pointsman::{Engine, EngineBuilder, Rules, Statements};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -217,6 +217,69 @@ async fn what_the_source_says_later_takes_the_place_of_what_was_started_with() {
     assert_eq!((&*runs(&engine), &*status.running.version, status.running.revision), (PROD, "2", 2));
 }
 
+#[tokio::test(start_paused = true)]
+async fn texts_that_were_refused_at_the_start_are_counted() {
+    for (says, kept, refused) in [
+        (text(PROD, "1"), BAD, 0),
+        (failure(SourceErrorKind::Absent), PROD, 0),
+        (text(BAD, "1"), PROD, 1),
+        (failure(SourceErrorKind::Absent), BAD, 1),
+        (text(BAD, "1"), "default => gry", 2),
+    ] {
+        let folder = Folder::new();
+        let file = LastGood::new(folder.path("rules.good"));
+        file.store(&Text::new("a", kept, "7")).unwrap();
+        let (_script, source) = Script::new([says]);
+        let follower = Follower::new(builder(), source).last_good(file).built_in(GRAY);
+        let (engine, _following) = follower.start().await.unwrap();
+        let reloads = engine.reloads();
+        assert_eq!((reloads.accepted, reloads.rejected), (0, refused), "{kept}");
+    }
+}
+
+/// A text whose compiling takes longer than the pace of the follower.
+fn long(last: &str) -> String {
+    let mut text: String =
+        (0..20_000).map(|at| format!("route r{at}: cookie(uid) == \"{at}\" => gray\n")).collect();
+    text.push_str(last);
+    text
+}
+
+#[tokio::test]
+async fn a_text_that_comes_while_the_first_rules_are_made_is_not_lost() {
+    let at_once = Backoff { first: Duration::from_millis(1), most: Duration::from_millis(1) };
+    let absent = || failure(SourceErrorKind::Absent);
+    // What it says first, what it says when the limit is over, and whose rules are the first.
+    for (says, late, origin) in [
+        (vec![text(&long(GRAY), "1"), text(PROD, "2")], None, Origin::Source),
+        (vec![text(&long(BAD), "1"), text(PROD, "2")], None, Origin::BuiltIn),
+        (vec![absent(), text(PROD, "2")], None, Origin::BuiltIn),
+        (vec![], Some(text(PROD, "2")), Origin::BuiltIn),
+    ] {
+        let what = format!("{origin}, {} at first", says.len());
+        let in_time = if late.is_some() { Duration::from_millis(20) } else { Duration::from_secs(60) };
+        let (script, source) = Script::new(says);
+        let follower = Follower::new(builder(), source).built_in(Rules::from(long(GRAY)));
+        let starting = tokio::spawn(async move {
+            let (engine, following) = follower.start_within(in_time).backoff(at_once).start().await.unwrap();
+            let first = following.status();
+            (engine, following, first)
+        });
+        if let Some(late) = late {
+            tokio::time::sleep(in_time + Duration::from_millis(5)).await;
+            script.say(late);
+        }
+        let (engine, mut following, first) = starting.await.unwrap();
+        assert_eq!((first.running.origin, first.running.revision), (origin, 1), "{what}");
+        // It was there before the engine was.
+        assert!(first.source.last_attempt.is_some() && first.source.failures == 0, "{what}: {first}");
+        let right = following.wait_for(|status| status.running.version == "2");
+        let status = tokio::time::timeout(Duration::from_secs(60), right).await;
+        let status = status.unwrap_or_else(|_| panic!("{what}: it never ran"));
+        assert_eq!((status.running.origin, &*runs(&engine)), (Origin::Source, PROD), "{what}");
+    }
+}
+
 // === following ===
 
 #[tokio::test(start_paused = true)]
@@ -403,18 +466,46 @@ async fn staleness_grows_until_the_source_says_that_it_has_what_runs() {
 #[tokio::test(start_paused = true)]
 async fn what_the_application_replaces_is_said_to_be_its_own() {
     let (script, engine, mut following) = started(GRAY).await;
+    let before = std::time::SystemTime::now();
     engine.replace(PROD).unwrap();
     let running = following.status().running;
     assert_eq!(
         (running.origin, running.revision, running.digest),
         (Origin::Application, 2, Digest::of(PROD))
     );
+    // Not now, but then.
+    assert_eq!((running.since, following.status().running.since), (engine.rules().made(), running.since));
+    assert!((before..=std::time::SystemTime::now()).contains(&running.since));
     // The source has the same, then another.
     script.say(text(PROD, "2"));
     let status = following.wait_for(|status| status.running.origin == Origin::Source).await;
     assert_eq!((status.running.revision, &*status.running.version), (2, "2"));
     script.say(text(GRAY, "3"));
     following.wait_for(|status| status.running.revision == 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_application_replaced_stays_until_the_source_has_a_new_text() {
+    let (script, engine, mut following) = started(GRAY).await;
+    let told = |version| text(GRAY, version);
+    engine.replace(PROD).unwrap();
+    // It says again what it said, as after a reconnect.
+    script.say(told("1"));
+    script.say(told("2"));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((&*runs(&engine), following.status().running.origin), (PROD, Origin::Application));
+    script.say(text(BAD, "3"));
+    following.wait_for(|status| status.rejected.is_some()).await;
+    script.say(told("4"));
+    let status = following.wait_for(|status| status.rejected.is_none()).await;
+    assert_eq!((&*runs(&engine), status.running.revision), (PROD, 2));
+
+    // A new one ends it, and then the first is a new one too.
+    script.say(text("# new\ndefault => gray", "5"));
+    following.wait_for(|status| status.running.version == "5").await;
+    script.say(told("6"));
+    let status = following.wait_for(|status| status.running.version == "6").await;
+    assert_eq!((&*runs(&engine), status.running.revision), (GRAY, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -586,6 +677,44 @@ async fn a_file_that_cannot_be_written_holds_up_nothing_and_is_tried_again() {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     following.wait_for(|status| problem(status).is_none()).await;
     assert_eq!(LastGood::new(path).load().unwrap().text.text(), PROD);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_back_before_it_could_be_written_is_not_kept() {
+    let folder = Folder::new();
+    let file = LastGood::new(folder.path("rules.good"));
+    let (script, source) = Script::new([text(GRAY, "1")]);
+    let follower = Follower::new(builder(), source).last_good(file.clone());
+    let (_engine, mut following) = follower.start().await.unwrap();
+    let kept = |status: &pointsman::source::Status| status.last_good.clone().unwrap();
+    following.wait_for(|status| kept(status).digest == Some(Digest::of(GRAY))).await;
+
+    // Nothing can be written as long as this is in the way.
+    let in_the_way = folder.path("rules.good.tmp");
+    std::fs::create_dir(&in_the_way).unwrap();
+    script.say(text(PROD, "2"));
+    following.wait_for(|status| kept(status).problem.is_some()).await;
+    script.say(text(GRAY, "3"));
+    following.wait_for(|status| status.running.version == "3").await;
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let status = following.wait_for(|status| kept(status).problem.is_none()).await;
+    assert_eq!(kept(&status).digest, Some(Digest::of(GRAY)));
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(file.load().unwrap().text.text(), GRAY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_file_has_is_not_written_again() {
+    let folder = Folder::new();
+    let file = LastGood::new(folder.path("rules.good"));
+    file.store(&Text::new("a", GRAY, "7")).unwrap();
+    let (script, source) = Script::new([failure(SourceErrorKind::Absent)]);
+    let follower = Follower::new(builder(), source).last_good(file.clone());
+    let (_engine, mut following) = follower.start().await.unwrap();
+    script.say(text(GRAY, "8"));
+    following.wait_for(|status| status.running.version == "8").await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(file.load().unwrap().text.version(), "7");
 }
 
 // === other processes ===

@@ -81,3 +81,25 @@ fn new_rules_are_logged_and_bad_ones_with_their_first_problem() {
     let expected = r#" WARN pointsman: rules refused problems=2 first="shop\\n.rules:1:10: "#;
     assert!(line.starts_with(expected) && line.lines().count() == 1, "{line}");
 }
+
+#[cfg(feature = "source")]
+#[tokio::test]
+async fn a_text_that_was_refused_at_the_start_is_logged() {
+    use pointsman::source::{Follower, Source, SourceError, Text, Update};
+
+    struct Bad;
+
+    impl Source for Bad {
+        async fn next(&mut self) -> Result<Update, SourceError> {
+            Ok(Text::new("shop.rules", "default => prd", "1").into())
+        }
+    }
+
+    let (log, _guard) = logged();
+    let builder = Engine::builder().clusters(["gray", "prod"]);
+    let (_engine, _following) =
+        Follower::new(builder, Bad).built_in("default => prod").start().await.unwrap();
+    let line = log.taken();
+    let expected = r#" WARN pointsman: rules refused problems=1 first="shop.rules:1:12: "#;
+    assert!(line.starts_with(expected) && line.lines().count() == 1, "{line}");
+}

@@ -55,7 +55,7 @@ pub struct Counters {
 pub struct Reloads {
     /// How many replaced what ran before.
     pub accepted: u64,
-    /// How many were refused, and what ran went on.
+    /// How many were refused, and what ran went on; also those that a follower had at its start and could not start with.
     pub rejected: u64,
 }
 

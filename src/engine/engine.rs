@@ -209,10 +209,7 @@ impl Engine {
         still: impl FnOnce() -> bool,
     ) -> Result<Option<Arc<RuleSet>>, Diagnostics> {
         let shared = &*self.shared;
-        let compiled = self.compile(rules).inspect_err(|problems| {
-            shared.rejected.fetch_add(1, Ordering::Relaxed);
-            trace::rejected(problems);
-        })?;
+        let compiled = self.compile(rules).inspect_err(|problems| self.refused(problems))?;
         let mut past = shared.past();
         if !still() {
             return Ok(None);
@@ -233,6 +230,12 @@ impl Engine {
         drop(past);
         trace::accepted(&next);
         Ok(Some(next))
+    }
+
+    /// Counts and logs a text that was refused; also one that was tried before there was an engine.
+    pub(crate) fn refused(&self, problems: &Diagnostics) {
+        self.shared.rejected.fetch_add(1, Ordering::Relaxed);
+        trace::rejected(problems);
     }
 
     /// Compiles rules as [`Engine::replace`] would, and leaves the current ones alone. Returns the lints.
@@ -301,7 +304,8 @@ impl Engine {
         Counters { counts, decisions: decisions + past.decisions, followed }
     }
 
-    /// How many texts [`Engine::replace`] took, and how many it refused.
+    /// How many texts [`Engine::replace`] took, and how many it refused. A `Follower` counts as refused also those with
+    /// which it could not start.
     pub fn reloads(&self) -> Reloads {
         let rejected = self.shared.rejected.load(Ordering::Relaxed);
         Reloads { accepted: self.rules().revision() - 1, rejected }

@@ -22,6 +22,7 @@ use super::seats::Hold;
 /// A compiled rule set with its revision: what an engine decides by at one time.
 pub struct RuleSet {
     revision: u64,
+    made: SystemTime,
     pub(super) schema: Arc<Schema>,
     pub(super) compiled: Compiled,
     /// Made when it is first asked for, and as a header's value then too.
@@ -76,12 +77,17 @@ pub enum StatementKind {
 
 impl RuleSet {
     pub(super) fn new(compiled: Compiled, schema: Arc<Schema>, revision: u64) -> Self {
-        RuleSet { revision, schema, compiled, digest: OnceLock::new() }
+        RuleSet { revision, made: SystemTime::now(), schema, compiled, digest: OnceLock::new() }
     }
 
     /// Counts the rule sets of one engine, from 1.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// When it took the place of the one before, or the engine was built with it.
+    pub fn made(&self) -> SystemTime {
+        self.made
     }
 
     /// The text, as it was given; canonical for rules that were built one by one.

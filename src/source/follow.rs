@@ -35,7 +35,8 @@ use crate::engine::{BuildError, Engine, EngineBuilder, Rules};
 /// From then on each text of the source is compiled on a thread that may block and swapped in as
 /// [`Engine::replace`] does, or refused as a whole. Nothing stops that but dropping the handle: after an error it is
 /// tried again with [growing waits](Backoff), and what runs goes on. A text that is the same to the last byte as the
-/// running one, or as the one refused last, is not compiled. When texts come faster than they can be
+/// running one, or as the one refused last, is not compiled. Rules that the application puts in itself by
+/// [`Engine::replace`] stay until the source has another text than the one they took the place of, however often it gives that again. When texts come faster than they can be
 /// compiled, those in between are left out.
 ///
 /// ```
@@ -186,7 +187,7 @@ impl<S: Source> Follower<S> {
         tasks.add(&runtime, pull(source, post, shared.clone(), backoff));
 
         let mut tried = Vec::new();
-        let mut first = from_source(&builder, &mut mail, deadline, &shared, &mut tried).await?;
+        let (mut first, consumed) = from_source(&builder, &mut mail, deadline, &shared, &mut tried).await?;
         if let (None, Some(file)) = (&first, &last_good) {
             first = from_last_good(&builder, file, &shared, &mut tried).await?;
         }
@@ -203,12 +204,17 @@ impl<S: Source> Follower<S> {
             };
         }
         let Some((engine, first)) = first else { return Err(StartError::no_rules(tried)) };
+        // Those were refused before there was an engine that counts.
+        tried
+            .iter()
+            .filter_map(|tried| tried.diagnostics.as_ref())
+            .for_each(|problems| engine.refused(problems));
 
         let (keep, kept) = watch::channel(first);
         if let Some(file) = last_good {
             tasks.add(&runtime, keep_last_good(file, kept, shared.clone()));
         }
-        tasks.add(&runtime, apply(engine.clone(), mail, keep, shared.clone()));
+        tasks.add(&runtime, apply(engine.clone(), mail, consumed, keep, shared.clone()));
         let reader = StatusReader { engine: engine.clone(), state: shared.state.subscribe() };
         Ok((engine, Following { reader, _tasks: tasks }))
     }
@@ -230,25 +236,26 @@ impl<S> fmt::Debug for Follower<S> {
 /// An engine, and the text to be kept if it is the source's.
 type First = Option<(Engine, Option<Arc<Text>>)>;
 
-/// Waits for the first text of the source, until the deadline or an answer that is none.
+/// Waits for the first text of the source, until the deadline or an answer that is none. Returns also the number of the
+/// text that it took, sound or not: what came since is for [`apply`].
 async fn from_source(
     builder: &EngineBuilder,
     mail: &mut watch::Receiver<Mail>,
     deadline: Instant,
     shared: &Shared,
     tried: &mut Vec<Tried>,
-) -> Result<First, StartError> {
+) -> Result<(First, Option<u64>), StartError> {
     let mut last = None;
     loop {
         let Ok(Ok(())) = timeout_at(deadline, mail.changed()).await else {
             let late = "it did not answer in time".to_owned();
             let why = last.map_or(late, |error: SourceError| error.chain());
             tried.push(Tried::new(Origin::Source, why));
-            return Ok(None);
+            return Ok((None, None));
         };
         let Mail { text, failed } = mail.borrow_and_update().clone();
-        if let Some((_, text)) = text {
-            return Ok(match build(builder, text.rules().clone()).await? {
+        if let Some((number, text)) = text {
+            let first = match build(builder, text.rules().clone()).await? {
                 Ok(engine) => {
                     shared.state.send_modify(|state| state.starts(&engine, Origin::Source, text.version()));
                     Some((engine, Some(text)))
@@ -260,12 +267,13 @@ async fn from_source(
                     tried.push(unsound.of(Origin::Source));
                     None
                 }
-            });
+            };
+            return Ok((first, Some(number)));
         }
         if let Some(error) = failed {
             if error.kind().is_an_answer() {
                 tried.push(Tried::new(Origin::Source, error.chain()));
-                return Ok(None);
+                return Ok((None, None));
             }
             last = Some(error);
         }
@@ -383,16 +391,16 @@ async fn pull<S: Source>(mut source: S, post: watch::Sender<Mail>, shared: Arc<S
     }
 }
 
-/// Compiles each text and swaps it in, or refuses it.
+/// Compiles each text and swaps it in, or refuses it; `last` is the number of the one that was tried at the start.
 async fn apply(
     engine: Engine,
     mut mail: watch::Receiver<Mail>,
+    mut last: Option<u64>,
     keep: watch::Sender<Option<Arc<Text>>>,
     shared: Arc<Shared>,
 ) {
     let _end = End(shared.clone());
-    let mut last = mail.borrow().text.as_ref().map(|(number, _)| *number);
-    // Before `changed`: what came while the engine started is seen already.
+    // Before `changed`: what came while the engine started may be marked as seen.
     loop {
         let text = mail.borrow_and_update().text.clone();
         if let Some((number, text)) = text
@@ -416,7 +424,12 @@ async fn apply_one(
     let rules = engine.rules();
     if rules.digest() == text.digest() {
         shared.state.send_modify(|state| state.runs_already(&rules, &text));
-        return keep_if_new(text, keep, shared);
+        return keep_this(text, keep);
+    }
+    if shared.state.borrow().was_replaced(text.digest()) {
+        // Nothing new since the application put in its own.
+        shared.state.send_if_modified(State::nothing_to_refuse);
+        return;
     }
     if shared.state.borrow().rejected.as_ref().is_some_and(|rejected| rejected.digest == text.digest()) {
         return shared.state.send_modify(|state| state.refused_again(&text));
@@ -428,32 +441,38 @@ async fn apply_one(
     match replaced.await {
         Some(Ok(Some(rules))) => {
             shared.state.send_modify(|state| state.runs(&rules, Origin::Source, text.version()));
-            keep_if_new(text, keep, shared);
+            keep_this(text, keep);
         }
         // The handle is gone.
         Some(Ok(None)) => {}
         Some(Err(diagnostics)) => shared.state.send_modify(|state| state.refused(&text, diagnostics)),
+        // A bug of ours. It is tried again when the source gives it again.
         None => {
             let error = SourceError::new(SourceErrorKind::Other, GIVEN_UP);
-            shared.state.send_modify(|state| state.failed(&error));
+            shared.state.send_modify(|state| state.gave_up(&error));
         }
     }
 }
 
-/// Has a text written, unless the file has it.
-fn keep_if_new(text: Arc<Text>, keep: &watch::Sender<Option<Arc<Text>>>, shared: &Shared) {
-    let has = shared.state.borrow().last_good.as_ref().and_then(|file| file.digest);
-    if has != Some(text.digest()) {
-        keep.send_replace(Some(text));
-    }
+/// Has a text written, in the place of any that waits for it. The same again does not cut short the wait after a failure.
+fn keep_this(text: Arc<Text>, keep: &watch::Sender<Option<Arc<Text>>>) {
+    keep.send_if_modified(|wanted| {
+        let new = wanted.as_ref().is_none_or(|wanted| wanted.digest() != text.digest());
+        if new {
+            *wanted = Some(text);
+        }
+        new
+    });
 }
 
-/// Writes what was accepted, until it is written or there is something newer.
+/// Writes what was accepted, until it is written or there is something newer. What the file has is not written again.
 async fn keep_last_good(file: LastGood, mut kept: watch::Receiver<Option<Arc<Text>>>, shared: Arc<Shared>) {
     let mut failures = 0;
+    // After a failure nobody knows: the directory may not have been flushed.
+    let mut has = shared.state.borrow().last_good.as_ref().and_then(|file| file.digest);
     loop {
         let text = kept.borrow_and_update().clone();
-        let Some(text) = text else {
+        let Some(text) = text.filter(|text| has != Some(text.digest())) else {
             match kept.changed().await {
                 Ok(()) => continue,
                 Err(_) => return,
@@ -466,6 +485,7 @@ async fn keep_last_good(file: LastGood, mut kept: watch::Receiver<Option<Arc<Tex
         .await;
         let Some(result) = result else { return };
         let stored = result.map(|()| (text.digest(), std::time::SystemTime::now()));
+        has = stored.as_ref().ok().map(|(digest, _)| *digest);
         shared.state.send_modify(|state| state.kept(stored.as_ref().copied()));
         failures = if stored.is_ok() { 0 } else { u32::saturating_add(failures, 1) };
         let newer = async { kept.changed().await.is_ok() };

@@ -65,7 +65,7 @@ pub enum Origin {
     /// The program, at the start.
     BuiltIn,
     /// The application, which called [`Engine::replace`](crate::Engine::replace). They run until the source has a new
-    /// text.
+    /// text, which is another one than they took the place of.
     Application,
 }
 
@@ -228,6 +228,11 @@ impl State {
             self.answered(SourceState::Unreachable);
         }
         self.source.failures = self.source.failures.saturating_add(1);
+        self.gave_up(error);
+    }
+
+    /// Something failed that is not the source's fault.
+    pub(super) fn gave_up(&mut self, error: &SourceError) {
         self.source.last_error =
             Some(Failure { kind: error.kind(), message: error.chain(), at: SystemTime::now() });
     }
@@ -260,7 +265,7 @@ impl State {
         self.running = Some(Running {
             revision: rules.revision(),
             digest: rules.digest(),
-            since: SystemTime::now(),
+            since: rules.made(),
             origin,
             version: version.to_owned(),
         });
@@ -277,6 +282,17 @@ impl State {
             _ => self.runs(rules, Origin::Source, text.version()),
         }
         self.agree();
+    }
+
+    /// Whether this is the text that we put in last, and the application has put in other rules since.
+    pub(super) fn was_replaced(&self, digest: Digest) -> bool {
+        let running = self.engine.as_ref().map(|engine| engine.rules().revision());
+        self.running.as_ref().is_some_and(|ours| ours.digest == digest && Some(ours.revision) != running)
+    }
+
+    /// The source gave a text that is sound. Returns whether that is news.
+    pub(super) fn nothing_to_refuse(&mut self) -> bool {
+        self.rejected.take().is_some()
     }
 
     pub(super) fn refused(&mut self, text: &Text, diagnostics: Diagnostics) {
@@ -320,8 +336,7 @@ impl State {
         let running = known.cloned().unwrap_or_else(|| Running {
             revision: rules.revision(),
             digest: rules.digest(),
-            // Nobody told us; it was some time after ours.
-            since: SystemTime::now(),
+            since: rules.made(),
             origin: Origin::Application,
             version: String::new(),
         });
@@ -425,4 +440,18 @@ fn maybe_time<S: serde::Serializer>(time: &Option<SystemTime>, serializer: S) ->
 #[cfg(feature = "serde")]
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_was_given_up_does_not_make_the_source_unreachable() {
+        let mut state = State::new("script".to_owned(), None);
+        state.told(&Text::new("a", "default => prod", "1"));
+        state.gave_up(&SourceError::new(SourceErrorKind::Other, "compiling was given up"));
+        assert_eq!((state.source.state, state.source.failures), (SourceState::Reachable, 0));
+        assert_eq!(state.source.last_error.unwrap().message, "compiling was given up");
+    }
 }
