@@ -690,7 +690,7 @@ async fn what_was_taken_back_before_it_could_be_written_is_not_kept() {
     following.wait_for(|status| kept(status).digest == Some(Digest::of(GRAY))).await;
 
     // Nothing can be written as long as this is in the way.
-    let in_the_way = folder.path("rules.good.tmp");
+    let in_the_way = folder.path(&format!("rules.good.{}.tmp", std::process::id()));
     std::fs::create_dir(&in_the_way).unwrap();
     script.say(text(PROD, "2"));
     following.wait_for(|status| kept(status).problem.is_some()).await;

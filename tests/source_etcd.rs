@@ -139,7 +139,7 @@ fn a_key_is_followed_and_known_to_be_what_runs() {
         let (engine, mut following) = follow(source(server.addr)).await;
         let status = following.status();
         assert_eq!((status.running.origin, status.running.version), (Origin::Source, revision.to_string()));
-        assert_eq!(status.source.name, "etcd key `shop/rules`");
+        assert_eq!(status.source.name, format!("etcd {} key `shop/rules`", server.addr));
         // What somebody else puts is not ours.
         client.put("shop/rules2", GRAY, None).await.unwrap();
         client.put(KEY, GRAY, None).await.unwrap();

@@ -323,7 +323,10 @@ impl Source for EtcdSource {
     }
 
     fn name(&self) -> String {
-        format!("etcd {}", self.what)
+        // A user's name and password are no part of a name.
+        let place = |endpoint: &String| endpoint.rsplit(['/', '@']).next().unwrap_or_default().to_owned();
+        let places: Vec<String> = self.endpoints.iter().map(place).collect();
+        format!("etcd {} {}", places.join(","), self.what)
     }
 }
 

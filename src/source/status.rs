@@ -363,30 +363,35 @@ impl fmt::Display for Status {
         writeln!(f, " since {}", shown(*since))?;
         let SourceStatus { name, state, since, failures, last_error, .. } = &self.source;
         write!(f, "source: {}, {state} since {}", visible(name), shown(*since))?;
-        if *failures > 0 {
-            write!(f, ", {failures} failures in a row")?;
+        match failures {
+            0 => {}
+            1 => f.write_str(", one failure")?,
+            _ => write!(f, ", {failures} failures in a row")?,
         }
         writeln!(f, "\nstale: {:.1} s", self.stale.as_secs_f64())?;
         if let Some(Failure { kind, message, at }) = last_error {
             writeln!(f, "last error: {kind}, {} at {}", visible(message), shown(*at))?;
         }
         if let Some(LastGoodStatus { path, digest, stored, problem }) = &self.last_good {
-            write!(f, "last good: {}", visible(&path.display().to_string()))?;
+            let path = path.display().to_string();
+            write!(f, "last good: {}", visible(&path))?;
             if let (Some(digest), Some(stored)) = (digest, stored) {
                 write!(f, ", digest {digest} stored {}", shown(*stored))?;
             }
             if let Some(problem) = problem {
+                // Where the path stands again, it is left out.
+                let problem =
+                    problem.strip_prefix(&path).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(problem);
                 write!(f, ", {}", visible(problem))?;
             }
             writeln!(f)?;
         }
         if let Some(Rejected { version, digest, at, diagnostics }) = &self.rejected {
-            write!(
-                f,
-                "rejected: version {}, digest {digest} at {}\n{diagnostics}\n",
-                visible(version),
-                shown(*at)
-            )?;
+            f.write_str("rejected: ")?;
+            if !version.is_empty() {
+                write!(f, "version {}, ", visible(version))?;
+            }
+            write!(f, "digest {digest} at {}\n{diagnostics}\n", shown(*at))?;
         }
         if !self.following {
             writeln!(f, "no longer followed")?;
