@@ -8,32 +8,26 @@
     reason = "helpers of tests"
 )]
 
-use std::future::Future;
 use std::time::Duration;
 
 use etcd_client::{Client, CompactionOptions, ConnectOptions, DeleteOptions, PermissionType, Txn, TxnOp};
-use pointsman::source::{
-    Backoff, EtcdSource, Follower, Following, LastGood, Origin, SourceErrorKind, SourceState, Status,
-};
-use pointsman::{Engine, EngineBuilder};
+use pointsman::source::{EtcdSource, Follower, LastGood, Origin, SourceErrorKind, SourceState};
 
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/following.rs"]
+mod following;
 #[path = "common/proxy.rs"]
 mod proxy;
 #[path = "common/servers.rs"]
 mod servers;
 use folder::Folder;
+use following::{GRAY, PROD, block_on, builder, decides, fails, follow, runs, until};
 use proxy::{Network, Proxy};
 use servers::Server;
 
 const KEY: &str = "shop/rules";
-const GRAY: &str = "default => gray\n";
-const PROD: &str = "default => prod\n";
-
-fn builder() -> EngineBuilder {
-    Engine::builder().clusters(["gray", "prod"])
-}
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn etcd() -> Option<Server> {
     Server::start("etcd", |folder, port, peer| {
@@ -85,49 +79,9 @@ fn source(addr: std::net::SocketAddr) -> EtcdSource {
     quick(EtcdSource::key([addr.to_string()], KEY))
 }
 
-async fn follow(source: EtcdSource) -> (Engine, Following) {
-    let backoff = Backoff { first: Duration::from_millis(20), most: Duration::from_millis(200) };
-    Follower::new(builder(), source).built_in("default => gray").backoff(backoff).start().await.unwrap()
-}
-
-#[track_caller]
-fn decides(engine: &Engine, cluster: &str) {
-    assert_eq!(engine.decide(&http::Request::new(())).cluster(), cluster);
-}
-
-async fn until(following: &mut Following, right: impl FnMut(&Status) -> bool) -> Status {
-    let reader = following.reader();
-    match tokio::time::timeout(Duration::from_secs(30), following.wait_for(right)).await {
-        Ok(status) => status,
-        Err(_) => panic!("it never came to that:\n{}", reader.status()),
-    }
-}
-
-async fn fails(following: &mut Following, kind: SourceErrorKind) -> Status {
-    let is = |status: &Status| {
-        status.source.failures > 0
-            && status.source.last_error.as_ref().is_some_and(|error| error.kind == kind)
-    };
-    let status = until(following, is).await;
-    println!("{}", status.source.last_error.as_ref().unwrap().message);
-    assert!(status.following);
-    status
-}
-
-async fn runs(following: &mut Following, engine: &Engine, text: &str) -> Status {
-    let status =
-        until(following, |status| engine.rules().text() == text && status.source.failures == 0).await;
-    assert_eq!(status.source.state, SourceState::Reachable);
-    status
-}
-
 fn run(test: impl AsyncFnOnce(Server)) {
     let Some(server) = etcd() else { return };
     block_on(test(server));
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 #[test]

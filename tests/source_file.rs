@@ -12,21 +12,19 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use pointsman::Engine;
 use pointsman::source::{FileSource, Follower, Following, Origin, SourceErrorKind, SourceState, Status};
-use pointsman::{Engine, EngineBuilder};
 
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/following.rs"]
+mod following;
 use folder::Folder;
+use following::{GRAY, PROD, builder, decides, until};
 
-const GRAY: &str = "default => gray\n";
-const PROD: &str = "default => prod\n";
+const PATIENCE: Duration = Duration::from_secs(20);
 /// So long that only a notification can be the reason.
 const NEVER: Duration = Duration::from_secs(3600);
-
-fn builder() -> EngineBuilder {
-    Engine::builder().clusters(["gray", "prod"])
-}
 
 /// As an editor writes, and as one should.
 fn replace(path: &Path, text: impl AsRef<[u8]>) {
@@ -37,19 +35,6 @@ fn replace(path: &Path, text: impl AsRef<[u8]>) {
 
 async fn follow(source: FileSource) -> (Engine, Following) {
     Follower::new(builder(), source).built_in("default => gray").start().await.unwrap()
-}
-
-#[track_caller]
-fn decides(engine: &Engine, cluster: &str) {
-    assert_eq!(engine.decide(&http::Request::new(())).cluster(), cluster);
-}
-
-async fn until(following: &mut Following, right: impl FnMut(&Status) -> bool) -> Status {
-    let reader = following.reader();
-    match tokio::time::timeout(Duration::from_secs(20), following.wait_for(right)).await {
-        Ok(status) => status,
-        Err(_) => panic!("it never came to that:\n{}", reader.status()),
-    }
 }
 
 async fn revision(following: &mut Following, revision: u64) -> Status {

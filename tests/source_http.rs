@@ -24,23 +24,21 @@ use hyper::body::{Bytes, Frame};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use pointsman::Engine;
 use pointsman::source::{
     Backoff, Follower, Following, HttpSource, NoBody, Origin, SourceErrorKind, SourceState, Status,
 };
-use pointsman::{Engine, EngineBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+#[path = "common/following.rs"]
+mod following;
 #[path = "common/proxy.rs"]
 mod proxy;
+use following::{GRAY, PROD, builder, decides, until};
 use proxy::{Network, Proxy};
 
-const GRAY: &str = "default => gray\n";
-const PROD: &str = "default => prod\n";
-
-fn builder() -> EngineBuilder {
-    Engine::builder().clusters(["gray", "prod"])
-}
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the server says, and what it was asked.
 #[derive(Clone, Default)]
@@ -135,19 +133,6 @@ where
 {
     let quick = Backoff { first: Duration::from_millis(20), most: Duration::from_millis(100) };
     Follower::new(builder(), source).built_in("default => gray").backoff(quick).start().await.unwrap()
-}
-
-#[track_caller]
-fn decides(engine: &Engine, cluster: &str) {
-    assert_eq!(engine.decide(&http::Request::new(())).cluster(), cluster);
-}
-
-async fn until(following: &mut Following, right: impl FnMut(&Status) -> bool) -> Status {
-    let reader = following.reader();
-    match tokio::time::timeout(Duration::from_secs(20), following.wait_for(right)).await {
-        Ok(status) => status,
-        Err(_) => panic!("it never came to that:\n{}", reader.status()),
-    }
 }
 
 /// Waits for what happens without a change of the status.

@@ -8,36 +8,30 @@
     reason = "helpers of tests"
 )]
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pointsman::source::{
-    Backoff, Follower, Following, LastGood, Origin, RedisSource, SourceErrorKind, SourceState, Status,
-};
-use pointsman::{Engine, EngineBuilder};
+use pointsman::source::{Follower, LastGood, Origin, RedisSource, SourceErrorKind, SourceState};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, AsyncConnectionConfig, Client};
 
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/following.rs"]
+mod following;
 #[path = "common/proxy.rs"]
 mod proxy;
 #[path = "common/servers.rs"]
 mod servers;
 use folder::Folder;
+use following::{GRAY, PROD, block_on, builder, decides, fails, follow, runs, until};
 use proxy::{Network, Proxy};
 use servers::Server;
 
 const KEY: &str = "shop:rules";
-const GRAY: &str = "default => gray\n";
-const PROD: &str = "default => prod\n";
+const PATIENCE: Duration = Duration::from_secs(20);
 /// So long that only being told can be the reason.
 const NEVER: Duration = Duration::from_secs(3600);
-
-fn builder() -> EngineBuilder {
-    Engine::builder().clusters(["gray", "prod"])
-}
 
 fn redis_server() -> Option<Server> {
     Server::start("redis-server", |folder, port, _| {
@@ -80,49 +74,9 @@ fn as_user(addr: SocketAddr, user: &str) -> RedisSource {
     source.timeout(Duration::from_millis(500)).check(Duration::from_millis(200))
 }
 
-async fn follow(source: RedisSource) -> (Engine, Following) {
-    let backoff = Backoff { first: Duration::from_millis(20), most: Duration::from_millis(200) };
-    Follower::new(builder(), source).built_in("default => gray").backoff(backoff).start().await.unwrap()
-}
-
-#[track_caller]
-fn decides(engine: &Engine, cluster: &str) {
-    assert_eq!(engine.decide(&http::Request::new(())).cluster(), cluster);
-}
-
-async fn until(following: &mut Following, right: impl FnMut(&Status) -> bool) -> Status {
-    let reader = following.reader();
-    match tokio::time::timeout(Duration::from_secs(20), following.wait_for(right)).await {
-        Ok(status) => status,
-        Err(_) => panic!("it never came to that:\n{}", reader.status()),
-    }
-}
-
-async fn fails(following: &mut Following, kind: SourceErrorKind) -> Status {
-    let is = |status: &Status| {
-        status.source.failures > 0
-            && status.source.last_error.as_ref().is_some_and(|error| error.kind == kind)
-    };
-    let status = until(following, is).await;
-    println!("{}", status.source.last_error.as_ref().unwrap().message);
-    assert!(status.following);
-    status
-}
-
-async fn runs(following: &mut Following, engine: &Engine, text: &str) -> Status {
-    let status =
-        until(following, |status| engine.rules().text() == text && status.source.failures == 0).await;
-    assert_eq!(status.source.state, SourceState::Reachable);
-    status
-}
-
 fn run(test: impl AsyncFnOnce(Server)) {
     let Some(server) = redis_server() else { return };
     block_on(test(server));
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 #[test]
