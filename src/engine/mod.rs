@@ -27,6 +27,6 @@ pub use pipeline::format;
 pub use reach::{Reach, Reached};
 pub use rules::{Rules, Statements};
 pub use ruleset::{Decision, RuleSet, Statement, StatementKind};
-pub(crate) use seats::thread_number;
+pub(crate) use seats::{own_seats, thread_number};
 pub use settings::{BuildError, EngineBuilder, SchemaError};
 pub(crate) use trace::decided;

@@ -67,9 +67,7 @@ thread_local! {
 impl Running {
     pub(super) fn new(rules: Arc<RuleSet>) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        let cores = std::thread::available_parallelism().map_or(8, usize::from);
-        let seats = (cores * 4).next_power_of_two().max(16) + 1;
-        let seats = (0..seats).map(|_| OnceLock::new()).collect();
+        let seats = (0..=own_seats()).map(|_| OnceLock::new()).collect();
         Running { id: IDS.fetch_add(1, Ordering::Relaxed), rules, seats }
     }
 
@@ -232,6 +230,12 @@ impl Drop for Hold {
 }
 
 // === threads ===
+
+/// How many threads have a seat of their own: some for each core, and a power of two.
+pub(crate) fn own_seats() -> usize {
+    let cores = std::thread::available_parallelism().map_or(8, usize::from);
+    (cores * 4).next_power_of_two().max(16)
+}
 
 /// A small number that no other living thread has: the numbers of threads that ended are given out again. One that is
 /// ending has the highest there is, as its own may be given out already.

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use crate::engine::{Engine, thread_number};
+use crate::engine::{Engine, own_seats, thread_number};
 
 /// All counts of a layer and its clones.
 pub(super) struct Counts {
@@ -75,9 +75,7 @@ impl Counts {
         let waiters = || Waiters::default();
         let clusters = engine.clusters().map(|_| waiters()).collect();
         let waiters = Arc::new(AllWaiters { deciding: waiters(), clusters });
-        let cores = std::thread::available_parallelism().map_or(8, usize::from);
-        let seats = (cores * 4).next_power_of_two().max(16);
-        let seats = (0..seats).map(|_| Arc::new(Seat::new(&waiters))).collect();
+        let seats = (0..own_seats()).map(|_| Arc::new(Seat::new(&waiters))).collect();
         Counts { engine, seats, waiters }
     }
 
