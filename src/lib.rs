@@ -85,6 +85,8 @@ pub mod docs;
 pub mod engine;
 mod eval;
 pub mod explain;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 mod limits;
 #[cfg(feature = "metrics")]
 pub mod metrics;

@@ -7,6 +7,7 @@
 //!                           └─▶ reference: the law, slow and obvious
 //! ```
 
+pub(crate) mod action;
 mod coerce;
 mod cover;
 #[cfg(any(test, fuzzing))]

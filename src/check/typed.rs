@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
 
+use super::action::GatewayStatement;
 use crate::diagnostic::Span;
 pub(crate) use crate::schema::Order;
 use crate::schema::{Field, List, Pattern, Type, Value};
@@ -24,6 +25,8 @@ pub(crate) struct Rules {
     /// In text order.
     pub(crate) routes: Vec<Route>,
     pub(crate) default: Outcome,
+    /// The statements of the service gateway, in text order.
+    pub(crate) gateway: Vec<GatewayStatement>,
 }
 
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ use std::fmt;
 use crate::bytecode::{Owner, Program, Target};
 use crate::check::typed::{Rules, State};
 use crate::diagnostic::visible;
+use crate::syntax::ast::StatementKind;
 
-use super::ruleset::StatementKind;
 
 /// How many times a thing happened, since the engine was built.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,12 +5,12 @@
 
 use std::fmt::{self, Display};
 
-use super::ruleset::{RuleSet, StatementKind};
+use super::ruleset::RuleSet;
 use crate::diagnostic::{Diagnostics, Problems, Source, Span, nearest, visible};
 use crate::limits::Limits;
 use crate::schema::decimal4;
 use crate::split::Split;
-use crate::syntax::ast::{File, Outcome, Rule, State, Statement};
+use crate::syntax::ast::{File, Outcome, Rule, State, Statement, StatementKind};
 use crate::syntax::{self, Arena};
 
 /// Which statement is meant: its name, or its kind and its name where two kinds share one.

@@ -14,7 +14,7 @@ use super::cell::Cell;
 use super::counters::{Count, Counters, Key, Reloads};
 use super::pipeline;
 use super::rules::Rules;
-use super::ruleset::{Decision, RuleSet, StatementKind};
+use super::ruleset::{Decision, RuleSet};
 use super::seats::{Hold, Running};
 use super::settings::{Chance, Clock, EngineBuilder};
 use super::trace;
@@ -22,6 +22,7 @@ use crate::diagnostic::Diagnostics;
 use crate::explain::Explanation;
 use crate::limits::Limits;
 use crate::schema::{RequestHead, Schema};
+use crate::syntax::ast::StatementKind;
 
 /// Decides where requests go, by rules that can be replaced at any time.
 ///

@@ -10,6 +10,7 @@ mod digest;
 mod edit;
 #[allow(clippy::module_inception, reason = "the engine is what the room is about")]
 mod engine;
+mod matches;
 mod pipeline;
 mod reach;
 mod rules;
@@ -26,7 +27,13 @@ pub use engine::{Engine, Moment};
 pub use pipeline::format;
 pub use reach::{Reach, Reached};
 pub use rules::{Rules, Statements};
-pub use ruleset::{Decision, RuleSet, Statement, StatementKind};
+pub use matches::{Match, Matches};
+pub use ruleset::{Decision, RuleSet, Statement};
 pub(crate) use seats::{own_seats, thread_number};
 pub use settings::{BuildError, EngineBuilder, SchemaError};
 pub(crate) use trace::decided;
+
+pub use crate::check::action::{
+    Action, Cache, Capture, Deny, GatewayStatement, Limit, Mirror, Top,
+};
+pub use crate::syntax::ast::StatementKind;

@@ -8,14 +8,17 @@ use http::HeaderValue;
 
 use super::digest::Digest;
 use super::pipeline::Compiled;
+use crate::check::action::GatewayStatement;
 use crate::check::reference;
 use crate::check::typed::{self, State};
 use crate::diagnostic::Diagnostics;
 use crate::eval::{Outcome, Run};
 use crate::explain::{Explanation, explain};
 use crate::schema::{Input, RequestHead, Schema};
+use crate::syntax::ast::StatementKind;
 
 use super::engine::Moment;
+use super::matches::Held;
 use super::reach::Reach;
 use super::seats::Hold;
 
@@ -39,6 +42,7 @@ pub struct Decision {
     cluster: u32,
     followed: bool,
     moment: Moment,
+    pub(super) matched: Held,
 }
 
 /// The route's and the cluster's place, and the counters that go up.
@@ -59,18 +63,6 @@ pub struct Statement {
     pub state: State,
     /// The clusters it may choose, with their weights in steps of 0.0001 where there are several.
     pub targets: Vec<(String, Option<u64>)>,
-}
-
-/// The kind of a statement that chooses clusters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum StatementKind {
-    /// `route`
-    Route,
-    /// `cluster`, made of others
-    Cluster,
-    /// `default`
-    Default,
 }
 
 // === impl RuleSet ===
@@ -146,6 +138,11 @@ impl RuleSet {
         routes.chain(std::iter::once(default)).chain(logical).collect()
     }
 
+    /// The statements of the service gateway, in text order.
+    pub fn gateway(&self) -> &[GatewayStatement] {
+        &self.compiled.typed.gateway
+    }
+
     /// Which routes an index finds by what a request has, and which are asked for every request: where a decision's
     /// time goes. Takes time in proportion to the rules.
     pub fn reach(&self) -> Reach {
@@ -215,9 +212,9 @@ impl Decision {
         let seat = &**hold.seat();
         let rules = &seat.rules;
         let input = rules.input(head, moment.now);
-        let Outcome { route, cluster } =
+        let Outcome { route, cluster, matched } =
             Run::new(&rules.compiled.program, &input, moment.chance).decide(|cell| seat.count(cell));
-        Decision { hold, route, cluster, followed: false, moment }
+        Decision { hold, route, cluster, followed: false, moment, matched }
     }
 
     /// Takes a decision over that was made upstream. Counts.
@@ -225,7 +222,7 @@ impl Decision {
         let seat = hold.seat();
         seat.count(seat.rules.followed_cell(cluster));
         let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
-        Decision { hold, route: None, cluster, followed: true, moment }
+        Decision { hold, route: None, cluster, followed: true, moment, matched: None }
     }
 
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
@@ -294,24 +291,7 @@ impl fmt::Debug for Decision {
     }
 }
 
-// === impl StatementKind ===
-
-impl StatementKind {
-    /// The word that such statements have.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            StatementKind::Route => "route",
-            StatementKind::Cluster => "cluster",
-            StatementKind::Default => "default",
-        }
-    }
-}
-
-impl fmt::Display for StatementKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
+// === serde ===
 
 #[cfg(feature = "serde")]
 pub(super) fn kind_name<S: serde::Serializer>(

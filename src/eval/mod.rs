@@ -7,7 +7,9 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod marks;
+mod matched;
 mod queue;
 mod run;
 
+pub(crate) use matched::{Hit, Matched};
 pub(crate) use run::{Outcome, Run};

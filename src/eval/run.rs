@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::marks::Lent;
+use super::matched::Matched;
 use super::queue::{Leads, Next, Queue};
 use crate::bytecode::{self, Check, Choice, Index, Lookup, Program, Rule, Slot, SlotId, Step, Target, Test};
 use crate::schema::http::{host_under, path_under};
@@ -13,12 +15,14 @@ use crate::schema::{Arena, Input, Kind, Plain, Value, Version, any_compares, par
 use crate::split;
 
 /// What was decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     /// The route's index in the text; `None`: the default.
     pub(crate) route: Option<u32>,
     /// The declared cluster.
     pub(crate) cluster: u32,
+    /// The gateway statements that matched.
+    pub(crate) matched: Option<Arc<Matched>>,
 }
 
 /// A program and a request, and what is known so far.
@@ -154,12 +158,12 @@ impl<'p, 'r> Run<'p, 'r> {
             }
         };
         count(outcome.cell + chosen as u32);
-        rule.acts.then(|| Outcome { route: Some(rule.route), cluster: self.settle(target, count) })
+        rule.acts.then(|| Outcome { route: Some(rule.route), cluster: self.settle(target, count), matched: None })
     }
 
     fn default(&mut self, count: &mut impl FnMut(u32)) -> Outcome {
         let default = self.program.outcomes().len() - 1;
-        Outcome { route: None, cluster: self.settle(Target::Outcome(default as u32), count) }
+        Outcome { route: None, cluster: self.settle(Target::Outcome(default as u32), count), matched: None }
     }
 
     /// The rule, if its condition is true.

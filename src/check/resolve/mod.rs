@@ -168,6 +168,7 @@ impl<'a> Resolver<'a> {
             inner_first: Vec::new(),
             routes: Vec::with_capacity(about),
             default: Outcome { targets: SmallVec::new(), deal: None },
+            gateway: Vec::new(),
         };
         for cluster in &clusters {
             if let Some(outcome) = self.outcome(&cluster.outcome, cluster.name.node) {

@@ -1,0 +1,83 @@
+//! What a layer keeps for each statement, over revisions of the rules.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::engine::{GatewayStatement, RuleSet, StatementKind};
+
+/// Something for each statement of one kind, by the statement's place in [`RuleSet::gateway`]. When new rules come, a
+/// statement that [continues](GatewayStatement::continues) an earlier one goes on with what that one had.
+pub(super) struct Kept<T> {
+    kind: StatementKind,
+    /// Read once a request that matched something, written once a rule set.
+    current: RwLock<Arc<Table<T>>>,
+}
+
+/// What is kept under one rule set.
+pub(super) struct Table<T> {
+    revision: u64,
+    /// By the place among all gateway statements; `None` for those of other kinds.
+    entries: Box<[Option<(GatewayStatement, Arc<T>)>]>,
+}
+
+// === impl Kept ===
+
+impl<T> Kept<T> {
+    pub(super) fn new(kind: StatementKind) -> Self {
+        Kept { kind, current: RwLock::new(Arc::new(Table { revision: 0, entries: Box::default() })) }
+    }
+
+    /// What is kept under these rules; `make` makes what is new. Decisions by earlier rules, of which there are some when
+    /// rules change, get what the latest have.
+    pub(super) fn under(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
+        let table = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if table.revision >= rules.revision() { table } else { self.renew(rules, make) }
+    }
+
+    /// What was kept last.
+    pub(super) fn latest(&self) -> Arc<Table<T>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cold]
+    fn renew(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.revision < rules.revision() {
+            let entry = |statement: &GatewayStatement| {
+                (statement.kind() == self.kind).then(|| {
+                    let kept = current.find(statement).unwrap_or_else(|| Arc::new(make(statement)));
+                    (statement.clone(), kept)
+                })
+            };
+            let entries = rules.gateway().iter().map(entry).collect();
+            *current = Arc::new(Table { revision: rules.revision(), entries });
+        }
+        current.clone()
+    }
+}
+
+// === impl Table ===
+
+impl<T> Table<T> {
+    /// What is kept for a statement, found by its place or, under other rules than it came from, by what it is.
+    pub(super) fn get(&self, index: usize, statement: &GatewayStatement) -> Option<Arc<T>> {
+        match self.entries.get(index) {
+            Some(Some((kept, entry))) if statement.continues(kept) => Some(entry.clone()),
+            _ => self.find(statement),
+        }
+    }
+
+    /// All of them, in the order of the text.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&GatewayStatement, &Arc<T>)> {
+        self.entries.iter().flatten().map(|(statement, entry)| (statement, entry))
+    }
+
+    fn find(&self, statement: &GatewayStatement) -> Option<Arc<T>> {
+        self.iter().find(|(kept, _)| statement.continues(kept)).map(|(_, entry)| entry.clone())
+    }
+}
+
+impl<T> std::fmt::Debug for Kept<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
