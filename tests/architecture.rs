@@ -40,12 +40,13 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("middleware", &["engine", "schema", "diagnostic"]),
+    ("gateway", &["engine", "middleware", "schema", "diagnostic"]),
     ("source", &["engine", "diagnostic"]),
     ("metrics", &["engine", "middleware", "source"]),
 ];
 
 /// Items of another room that may be named where the room as a whole may not.
-const ITEMS: &[(&str, &str)] = &[("syntax", "schema::decimal4")];
+const ITEMS: &[(&str, &str)] = &[("syntax", "schema::decimal4"), ("syntax", "schema::StatementKind")];
 
 /// Packages that are known to one place only.
 const PACKAGES: &[(&str, &[&str])] = &[
