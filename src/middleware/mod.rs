@@ -60,7 +60,11 @@ mod clusters;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
+#[cfg(feature = "health")]
+mod health;
 mod in_flight;
+#[cfg(feature = "isolate")]
+mod isolate;
 mod layer;
 mod service;
 
@@ -70,8 +74,15 @@ pub use clusters::{Chain, ChainStart, Clusters, ClustersError, Dispatch, Each, O
 #[cfg(feature = "axum")]
 pub use extract::NoDecision;
 pub use future::ResponseFuture;
+#[cfg(feature = "health")]
+pub use health::{
+    ClusterHealth, Health, HealthSettings, HealthStatus, UpstreamHealth, UpstreamState, Upstreams,
+    UpstreamsError, UpstreamsErrorKind, UpstreamsFuture,
+};
 pub use in_flight::{
     Drained, InFlight, InFlightBody, InFlightFuture, InFlightLayer, InFlightSplit, UnknownCluster,
 };
+#[cfg(feature = "isolate")]
+pub use isolate::{Isolate, IsolateFuture, IsolateLayer, Refused};
 pub use layer::TrafficSplitLayer;
 pub use service::TrafficSplit;
