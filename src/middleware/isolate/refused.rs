@@ -1,5 +1,7 @@
 //! What is answered in the place of a service.
 
+use std::time::Duration;
+
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
@@ -28,12 +30,13 @@ impl Refused {
         }
     }
 
-    /// Without a body, and with `Retry-After` in seconds.
-    pub(in crate::middleware) fn response<B: Default>(self, retry_after: Option<u64>) -> Response<B> {
+    /// Without a body, and with `Retry-After` in whole seconds: rounded up, and one at least.
+    pub(in crate::middleware) fn response<B: Default>(self, retry_after: Option<Duration>) -> Response<B> {
         let mut response = Response::new(B::default());
         *response.status_mut() = self.status();
         response.extensions_mut().insert(self);
-        if let Some(seconds) = retry_after {
+        if let Some(time) = retry_after {
+            let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

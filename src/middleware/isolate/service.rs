@@ -107,7 +107,7 @@ use super::carry::Carry;
 pub struct IsolateLayer {
     concurrency: Option<usize>,
     timeout: Option<Duration>,
-    retry_after: Option<u64>,
+    retry_after: Option<Duration>,
     counts: Arc<Counts>,
 }
 
@@ -122,7 +122,7 @@ struct Counts {
 #[derive(Clone)]
 pub struct Isolate<S> {
     stack: Stack<S>,
-    retry_after: Option<u64>,
+    retry_after: Option<Duration>,
     counts: Arc<Counts>,
 }
 
@@ -135,7 +135,7 @@ pin_project! {
     pub struct IsolateFuture<F> {
         #[pin]
         inner: F,
-        retry_after: Option<u64>,
+        retry_after: Option<Duration>,
         counts: Arc<Counts>,
     }
 }
@@ -148,7 +148,12 @@ const MOST: usize = usize::MAX >> 3;
 impl IsolateLayer {
     /// Bounds nothing yet.
     pub fn new() -> Self {
-        IsolateLayer { concurrency: None, timeout: None, retry_after: Some(1), counts: Arc::default() }
+        IsolateLayer {
+            concurrency: None,
+            timeout: None,
+            retry_after: Some(Duration::from_secs(1)),
+            counts: Arc::default(),
+        }
     }
 
     /// How many requests the service may work on at a time; those beyond are shed. With 0 all are.
@@ -166,7 +171,7 @@ impl IsolateLayer {
     /// What `Retry-After` says to those that are shed, in whole seconds, rounded up; `None` leaves it out. Default: one
     /// second. A response to a timeout has none: nobody knows whether the request was acted on.
     pub fn retry_after(mut self, after: impl Into<Option<Duration>>) -> Self {
-        self.retry_after = after.into().map(whole_seconds);
+        self.retry_after = after.into();
         self
     }
 
@@ -213,11 +218,6 @@ impl fmt::Debug for IsolateLayer {
             .field("timed_out", &self.timed_out())
             .finish_non_exhaustive()
     }
-}
-
-/// Rounded up, and one at least.
-pub(in crate::middleware) fn whole_seconds(time: Duration) -> u64 {
-    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1)
 }
 
 // === impl Isolate ===
