@@ -95,6 +95,21 @@ pub(super) enum Outcome {
     Abandoned,
 }
 
+/// What became of an upstream, for those who are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It was taken out, after so many failures in a row.
+    Ejected {
+        failures: u32,
+        time: Duration,
+    },
+    /// A probe did not bring it back.
+    Stays {
+        time: Duration,
+    },
+    Back,
+}
+
 /// How many upstreams of a cluster are out or being probed, and how many may be.
 #[derive(Debug)]
 pub(super) struct Out {
@@ -148,7 +163,7 @@ impl Upstream {
         Some(claim)
     }
 
-    /// What a request that was let through came to.
+    /// What a request that was let through came to, and whether that changed the state.
     pub(super) fn ended(
         &self,
         claim: Claim,
@@ -156,17 +171,18 @@ impl Upstream {
         settings: &HealthSettings,
         out: &Out,
         now: impl Fn() -> u64,
-    ) {
+    ) -> Option<Change> {
         if outcome == Outcome::Failure {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
         }
         match (claim, outcome) {
-            (Claim::Plain { .. }, Outcome::Abandoned) => {}
+            (Claim::Plain { .. }, Outcome::Abandoned) => None,
             // The usual case takes no lock.
             (Claim::Plain { .. }, Outcome::Success) if settings.rate.is_none() && self.consecutive() == 0 => {
+                None
             }
             (Claim::Plain { epoch }, outcome) => {
-                self.accrue(epoch, outcome == Outcome::Failure, settings, out, now());
+                self.accrue(epoch, outcome == Outcome::Failure, settings, out, now())
             }
             (Claim::Probe, Outcome::Success) => {
                 let mut accrual = self.lock();
@@ -176,52 +192,67 @@ impl Upstream {
                 self.consecutive.store(0, Ordering::Relaxed);
                 self.set(State::Healthy { epoch: accrual.epoch });
                 out.count.fetch_sub(1, Ordering::SeqCst);
+                Some(Change::Back)
             }
             (Claim::Probe, Outcome::Failure) => {
                 let mut accrual = self.lock();
                 accrual.row = accrual.row.saturating_add(1);
                 let row = accrual.row;
-                self.eject(&mut accrual, row, settings, now());
+                let time = self.eject(&mut accrual, row, settings, now());
+                Some(Change::Stays { time })
             }
-            (Claim::Probe, Outcome::Abandoned) => self.eject(&mut self.lock(), 1, settings, now()),
+            (Claim::Probe, Outcome::Abandoned) => {
+                let time = self.eject(&mut self.lock(), 1, settings, now());
+                Some(Change::Stays { time })
+            }
         }
     }
 
-    fn accrue(&self, epoch: u64, failed: bool, settings: &HealthSettings, out: &Out, now: u64) {
+    fn accrue(
+        &self,
+        epoch: u64,
+        failed: bool,
+        settings: &HealthSettings,
+        out: &Out,
+        now: u64,
+    ) -> Option<Change> {
         let mut accrual = self.lock();
         // It was taken out meanwhile, and perhaps came back.
         if self.state() != (State::Healthy { epoch }) {
-            return;
+            return None;
         }
         if let Some(rate) = &settings.rate {
             accrual.window.add(failed, rate.tick(now));
         }
         if !failed {
             self.consecutive.store(0, Ordering::Relaxed);
-            return;
+            return None;
         }
         let consecutive = self.consecutive().saturating_add(1);
         self.consecutive.store(consecutive, Ordering::Relaxed);
         let too_many = settings.consecutive > 0 && consecutive >= settings.consecutive;
         let too_often = settings.rate.is_some_and(|rate| accrual.window.exceeds(&rate, rate.tick(now)));
         if !too_many && !too_often {
-            return;
+            return None;
         }
         if !out.one_more() {
             self.counts.overflows.fetch_add(1, Ordering::Relaxed);
-            return;
+            return None;
         }
         let again = accrual.row > 0 && now.saturating_sub(accrual.back) < accrual.last;
         accrual.row = if again { accrual.row.saturating_add(1) } else { 1 };
         let row = accrual.row;
         self.counts.ejections.fetch_add(1, Ordering::Relaxed);
-        self.eject(&mut accrual, row, settings, now);
+        let time = self.eject(&mut accrual, row, settings, now);
+        Some(Change::Ejected { failures: consecutive, time })
     }
 
     /// Out for as long as the so manieth time in a row.
-    fn eject(&self, accrual: &mut Accrual, row: u32, settings: &HealthSettings, now: u64) {
-        accrual.last = micros(settings.ejection(row));
+    fn eject(&self, accrual: &mut Accrual, row: u32, settings: &HealthSettings, now: u64) -> Duration {
+        let time = settings.ejection(row);
+        accrual.last = micros(time);
         self.set(State::Ejected { until: now.saturating_add(accrual.last) });
+        time
     }
 
     fn set(&self, state: State) {

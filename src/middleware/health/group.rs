@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::accrual::{Claim, Out, Outcome, State, Upstream};
 use super::clock::Clock;
 use super::settings::HealthSettings;
+use super::trace::changed;
 
 /// The upstreams of one cluster.
 #[derive(Debug)]
 pub(super) struct Group {
+    cluster: Box<str>,
     pub(super) upstreams: Box<[Upstream]>,
     pub(super) settings: HealthSettings,
     pub(super) clock: Clock,
@@ -32,10 +34,16 @@ pub(super) struct Ticket {
 // === impl Group ===
 
 impl Group {
-    pub(super) fn new(names: impl Iterator<Item = Box<str>>, settings: HealthSettings, clock: Clock) -> Self {
+    pub(super) fn new(
+        cluster: &str,
+        names: impl Iterator<Item = Box<str>>,
+        settings: HealthSettings,
+        clock: Clock,
+    ) -> Self {
         let upstreams: Box<[_]> = names.map(Upstream::new).collect();
         let out = Out::new(upstreams.len(), settings.max_percent);
-        Group { upstreams, settings, clock, refused: AtomicU64::new(0), out, turn: AtomicUsize::new(0) }
+        let (refused, turn) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Group { cluster: cluster.into(), upstreams, settings, clock, refused, out, turn }
     }
 
     /// Whether a request could be let through now.
@@ -99,8 +107,10 @@ impl Ticket {
     pub(super) fn ended(&mut self, outcome: Outcome) {
         self.ended = true;
         let Some(upstream) = self.group.upstreams.get(self.upstream) else { return };
-        let Group { settings, out, clock, .. } = &*self.group;
-        upstream.ended(self.claim, outcome, settings, out, || clock.now());
+        let Group { cluster, settings, out, clock, .. } = &*self.group;
+        if let Some(change) = upstream.ended(self.claim, outcome, settings, out, || clock.now()) {
+            changed(cluster, &upstream.name, change);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod group;
 mod service;
 mod settings;
 mod status;
+mod trace;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -55,6 +56,8 @@ use group::Group;
 /// Requests of a cluster are dealt in turn to those of its upstreams that are left. When none is, the cluster answers `503`;
 /// it does not send them to another cluster, as that would change the split that the rules say. Whether a cluster
 /// can take a request is [asked](Self::is_available) when a request is decided.
+///
+/// With the feature `tracing` there is an event when an upstream is taken out, stays out and comes back.
 ///
 /// # Examples
 ///
@@ -162,7 +165,7 @@ impl Health {
             return Err(UpstreamsError::duplicate(cluster, name));
         }
         let names = names.iter().map(|name| name.as_ref().into());
-        let group = Arc::new(Group::new(names, settings, self.shared.clock));
+        let group = Arc::new(Group::new(cluster, names, settings, self.shared.clock));
         place.set(group.clone()).map_err(|_| UpstreamsError::twice(cluster))?;
         Ok(Upstreams::new(group, services.into()))
     }

@@ -102,8 +102,8 @@ impl HealthSettings {
     /// Adds up to this share of it to each ejection time, by chance, so that many nodes do not probe together. Default:
     /// 0.5; at most 1.
     pub fn jitter(mut self, share: f64) -> Self {
-        // `NaN` too becomes a number.
-        self.jitter = share.max(0.0).min(1.0);
+        // What is no number is none.
+        self.jitter = if share > 0.0 { share.min(1.0) } else { 0.0 };
         self
     }
 
