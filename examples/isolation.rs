@@ -26,6 +26,7 @@ use pointsman::{Clusters, Engine, TrafficSplitLayer};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, service_fn};
 
@@ -63,20 +64,20 @@ fn main() -> Result<()> {
 
 pub(crate) async fn run(out: &mut impl Write, requests: usize) -> Result<Vec<Seen>> {
     let engine = Engine::builder().clusters(["gray", "prod"]).build(RULES)?;
-    let settings = HealthSettings::new()
-        .timeout(Duration::from_millis(500))
-        .ejection_time(Duration::from_millis(200), Duration::from_secs(1));
-    let health = Health::new(&engine, settings);
+    let settings = HealthSettings::new().ejection_time(Duration::from_millis(200), Duration::from_secs(1));
+    let health = Health::new(&engine, settings.clone());
     let mut gray = [Server::start()?, Server::start()?];
     let prod = [Server::start()?, Server::start()?];
 
     // A hundred requests at a time for each cluster; the rest is shed.
-    let cluster = |name: &str, servers: &[Server; 2]| {
+    let cluster = |name: &str, servers: &[Server; 2], timeout: Duration| {
         let upstreams = servers.each_ref().map(|server| (server.address.to_string(), server.upstream()));
-        let upstreams = health.upstreams(name, upstreams)?;
+        let upstreams = health.upstreams_with(settings.clone().timeout(timeout), name, upstreams)?;
         Result::Ok((name.to_owned(), IsolateLayer::new().concurrency(100).layer(upstreams)))
     };
-    let clusters = Clusters::new(&engine, [cluster("gray", &gray)?, cluster("prod", &prod)?])?;
+    let gray_service = cluster("gray", &gray, Duration::from_millis(500))?;
+    let prod_service = cluster("prod", &prod, Duration::from_secs(30))?;
+    let clusters = Clusters::new(&engine, [gray_service, prod_service])?;
     let app: Router = Router::new().fallback_service(TrafficSplitLayer::new(engine).layer(clusters));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
@@ -123,6 +124,7 @@ async fn load(gray_is: &'static str, address: SocketAddr, requests: usize) -> Re
     let mut gray = JoinSet::new();
     let web = web();
     let mut beat = tokio::time::interval(Duration::from_millis(1));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !prod.is_empty() {
         tokio::select! {
             answers = prod.join_next() => for (took, status) in answers.transpose()?.unwrap_or_default() {

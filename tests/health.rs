@@ -2,9 +2,11 @@
 #![cfg(feature = "health")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 
-use std::future::pending;
+use std::future::{Future, pending, ready};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -577,4 +579,73 @@ async fn the_status_prints_and_serialises() {
         assert_eq!(json["clusters"][0]["upstreams"][0]["state"], "healthy");
         assert_eq!(json["clusters"][0]["upstreams"][1]["state"]["ejected"]["due_in_seconds"], 1.0);
     }
+}
+
+#[tokio::test]
+async fn choosing_and_asking_allocate_nothing() {
+    let health = Health::new(&engine(), settings().failure_rate(0.5, 20, SECOND));
+    // One of three is out, so that it is looked at each.
+    let upstream = |works: bool| {
+        service_fn(move |_: Request<()>| ready(if works { Ok(Response::new(())) } else { Err("down") }))
+    };
+    let gray = [("a", upstream(true)), ("b", upstream(false)), ("c", upstream(true))];
+    let gray = health.upstreams("gray", gray).unwrap();
+    for _ in 0..9 {
+        let _ = ask(&gray).await;
+    }
+    assert!(is_ejected(&health, 1));
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        let request = Request::new(());
+        let seen = allocation_counter::measure(|| {
+            assert!(health.is_available(0));
+            let response = pin!(gray.clone().oneshot(request)).poll(&mut context);
+            assert!(matches!(response, Poll::Ready(Ok(_))));
+        });
+        assert_eq!(seen.count_total, 0);
+    }
+}
+
+#[cfg(feature = "tracing")]
+#[tokio::test(start_paused = true)]
+async fn the_log_says_who_was_taken_out_and_came_back() {
+    use std::io;
+    use std::sync::Mutex;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let (_health, answers, gray) = some(1, settings());
+    answers.set(0, ERROR);
+    fail(&gray, 3).await;
+    advance(SECOND).await;
+    fail(&gray, 1).await;
+    advance(2 * SECOND).await;
+    answers.set(0, 200);
+    ask(&gray).await.unwrap();
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = log.lines().map(|line| line.trim().split_once(' ').unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            ("WARN", "pointsman: upstream taken out cluster=gray upstream=u0 failures=3 seconds=1.0"),
+            ("INFO", "pointsman: upstream stays out cluster=gray upstream=u0 seconds=2.0"),
+            ("INFO", "pointsman: upstream is back cluster=gray upstream=u0"),
+        ]
+    );
 }

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::convert::Infallible;
-use std::future::{Ready, pending, ready};
-use std::task::{Context, Poll};
+use std::future::{Future, Ready, pending, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -180,4 +181,19 @@ async fn no_number_is_too_large_or_too_small() {
     );
     let silent = IsolateLayer::new().concurrency(0).retry_after(None).layer(works);
     assert!(silent.oneshot(Request::new(())).await.unwrap().headers().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_is_let_through_allocates_nothing() {
+    let works = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
+    let service = IsolateLayer::new().concurrency(1).timeout(Duration::from_secs(1)).layer(works);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        let request = Request::new(());
+        let seen = allocation_counter::measure(|| {
+            let response = pin!(service.clone().oneshot(request)).poll(&mut context);
+            assert!(matches!(response, Poll::Ready(Ok(response)) if response.status() == StatusCode::OK));
+        });
+        assert_eq!(seen.count_total, 0);
+    }
 }

@@ -19,7 +19,10 @@ fn all_of_prod_succeeds_while_gray_hangs_is_killed_and_comes_back() {
         let total: usize = seen.gray.values().sum();
         let count = |status| seen.gray.get(&status).copied().unwrap_or(0);
         match seen.gray_is {
-            "working" | "back" => assert_eq!(count(200), total, "{seen}"),
+            // On a busy machine a hundred may be at hand, and then some are shed.
+            "working" | "back" => {
+                assert!(count(200) > 0 && count(200) + count(503) == total, "{seen}");
+            }
             // Those that were let through before that was known, and the probes. All others were refused at once.
             "hanging" => assert_eq!((count(504) + count(503), count(200)), (total, 0), "{seen}"),
             _ => assert_eq!((count(502) + count(503) + count(504), count(200)), (total, 0), "{seen}"),
