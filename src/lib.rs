@@ -66,7 +66,7 @@
 //! | `file` | no | rules in a file or a directory, watched; brings `source` |
 //! | `health` | no | upstreams that fail are taken out of their cluster and probed until they come back; brings `isolate` and tokio |
 //! | `http` | no | rules that a web server has, by plain HTTP/1.1 or a client of yours; brings `source` |
-//! | `isolate` | no | a limit of concurrency, a timeout and load shedding for each cluster, of tower's layers |
+//! | `isolate` | no | a limit of concurrency, a timeout and load shedding for each cluster, of tower's layers; brings tokio |
 //! | `redis` | no | rules that Redis has; brings `source` |
 //! | `source` | no | `source`: following a source of rules, with its status and the last known good; brings tokio |
 //! | `tracing` | no | `cluster`, `rule` and `revision` in the current span, events for new rules |
