@@ -58,6 +58,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "middleware/health/clock.rs",
             "source/etcd.rs",
             "source/file.rs",
             "source/follow.rs",
