@@ -19,7 +19,7 @@ use pointsman::engine::Digest;
 use pointsman::schema::Schema;
 use pointsman::source::{
     Backoff, Follower, Following, LastGood, LastGoodErrorKind, Origin, Source, SourceError, SourceErrorKind,
-    SourceState, Text, Update,
+    SourceState, Status, Text, Update,
 };
 use pointsman::{Engine, EngineBuilder, Rules, Statements};
 use tokio::sync::mpsc;
@@ -105,6 +105,14 @@ async fn started(first: &str) -> (Script, Engine, Following) {
 
 fn runs(engine: &Engine) -> String {
     engine.rules().text().to_owned()
+}
+
+/// Waits for a status, and not for ever.
+async fn seen(following: &mut Following, right: impl FnMut(&Status) -> bool) -> Status {
+    match tokio::time::timeout(Duration::from_secs(600), following.wait_for(right)).await {
+        Ok(status) => status,
+        Err(_) => panic!("never seen"),
+    }
 }
 
 // === the start ===
@@ -304,6 +312,52 @@ async fn a_bad_text_is_refused_and_remembered_until_there_is_a_good_one() {
     let status = following.wait_for(|status| status.running.version == "6").await;
     assert!(status.rejected.is_none());
     assert_eq!((&*runs(&engine), status.running.revision), (PROD, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_characters_in_other_parts_are_another_text() {
+    let joined = |parts: &[(&str, &str)], version: &str| Ok(Text::joined(parts.to_vec(), version).into());
+    let whole = [("1.rules", "# one"), ("2.rules", "default =>\n  gray")];
+    let torn = [("1.rules", "# one\ndefault =>"), ("2.rules", "  gray")];
+    let renamed = [("1.rules", "# one\ndefault =>"), ("3.rules", "  gray")];
+    let (script, engine, mut following) = started(PROD).await;
+    let refused = |status: &Status, version: &str| {
+        status.rejected.as_ref().is_some_and(|rejected| rejected.version == version)
+    };
+    let shown = |status: Status| status.rejected.unwrap().diagnostics.to_string();
+
+    // Refused, and then sound.
+    script.say(joined(&torn, "2"));
+    let status = seen(&mut following, |status| refused(status, "2")).await;
+    assert!(shown(status).contains("2.rules:1"));
+    script.say(joined(&whole, "3"));
+    let status = seen(&mut following, |status| status.running.version == "3").await;
+    assert_eq!((status.running.revision, status.rejected.is_none()), (2, true), "{status}");
+
+    // It runs, and is refused.
+    script.say(joined(&torn, "4"));
+    let status = seen(&mut following, |status| refused(status, "4")).await;
+    assert_eq!((&*status.running.version, engine.reloads().rejected), ("3", 2));
+    // That it is unchanged does not make it what runs.
+    script.say(Ok(Update::Unchanged));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let status = following.status();
+    assert!(status.rejected.is_some() && status.stale.as_secs() >= 9, "{status}");
+    // Under other names, what is wrong is elsewhere.
+    script.say(joined(&renamed, "5"));
+    let status = seen(&mut following, |status| refused(status, "5")).await;
+    assert!(shown(status).contains("3.rules:1"));
+    script.say(joined(&whole, "6"));
+    let status = seen(&mut following, |status| status.running.version == "6").await;
+    assert_eq!((status.running.revision, status.rejected.is_none()), (2, true), "{status}");
+
+    // The same where the application has put in its own.
+    engine.replace(GRAY).unwrap();
+    script.say(joined(&torn, "7"));
+    seen(&mut following, |status| refused(status, "7")).await;
+    script.say(joined(&whole, "8"));
+    let status = seen(&mut following, |status| status.rejected.is_none()).await;
+    assert_eq!((&*runs(&engine), status.running.origin), (GRAY, Origin::Application));
 }
 
 #[tokio::test(start_paused = true)]

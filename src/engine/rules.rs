@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::digest::Digest;
 use crate::diagnostic::{Piece, Problems, Source};
 use crate::limits::Limits;
 use crate::syntax::print::Name;
@@ -118,6 +119,28 @@ impl<'a> Rules<'a> {
             Form::Parts { text, .. } => Some(text),
             Form::Statements(_) => None,
         }
+    }
+
+    /// Whether the characters of the text alone say whether it is sound: where it is put together, no statement may go
+    /// from one part into the next.
+    pub(crate) fn is_whole(&self) -> bool {
+        !matches!(&self.0, Form::Parts { parts, .. } if parts.len() > 1)
+    }
+
+    /// What tells these rules from others whose text may be the same: the digest of the text, and the names and ranges of
+    /// its parts.
+    pub(crate) fn identity(&self, digest: Digest) -> Digest {
+        let mut all = digest.to_string();
+        let mut add = |name: &str, range: Range<usize>| {
+            // The length first, so that no name can be taken for what comes after it.
+            all.push_str(&format!(" {}..{} {}:{name}", range.start, range.end, name.len()));
+        };
+        match &self.0 {
+            Form::Text { name, text } => add(name, 0..text.len()),
+            Form::Parts { parts, .. } => parts.iter().for_each(|part| add(&part.name, part.range.clone())),
+            Form::Statements(_) => {}
+        }
+        Digest::of(all)
     }
 }
 

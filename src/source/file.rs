@@ -174,7 +174,7 @@ impl Source for FileSource {
             }
             let read = self.read().await;
             let said = match &read {
-                Ok(text) => Said::Text(text.digest()),
+                Ok(text) => Said::Text(text.identity()),
                 Err(error) => Said::Error(error.kind(), error.chain()),
             };
             if self.said.as_ref() != Some(&said) {

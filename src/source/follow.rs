@@ -22,7 +22,7 @@ use super::backoff::Backoff;
 use super::error::{SourceError, SourceErrorKind};
 use super::last_good::{LastGood, LastGoodError};
 use super::start::{StartError, Tried};
-use super::status::{Origin, State, Status};
+use super::status::{Origin, Rejected, State, Status};
 use super::text::{Source, Text, Update};
 use crate::engine::{BuildError, Engine, EngineBuilder, Rules};
 
@@ -35,9 +35,10 @@ use crate::engine::{BuildError, Engine, EngineBuilder, Rules};
 /// From then on each text of the source is compiled on a thread that may block and swapped in as
 /// [`Engine::replace`] does, or refused as a whole. Nothing stops that but dropping the handle: after an error it is
 /// tried again with [growing waits](Backoff), and what runs goes on. A text that is the same to the last byte as the
-/// running one, or as the one refused last, is not compiled. Rules that the application puts in itself by
-/// [`Engine::replace`] stay until the source has another text than the one they took the place of, however often it gives that again. When texts come faster than they can be
-/// compiled, those in between are left out.
+/// running one, or as the one refused last, is not compiled; one of several parts only if those are the same too. Rules
+/// that the application puts in itself by [`Engine::replace`] stay until the source has another text than the one they
+/// took the place of, however often it gives that again. When texts come faster than they can be compiled, those in
+/// between are left out.
 ///
 /// ```
 /// use pointsman::Engine;
@@ -257,7 +258,10 @@ async fn from_source(
         if let Some((number, text)) = text {
             let first = match build(builder, text.rules().clone()).await? {
                 Ok(engine) => {
-                    shared.state.send_modify(|state| state.starts(&engine, Origin::Source, text.version()));
+                    shared.state.send_modify(|state| {
+                        state.found_sound(&text);
+                        state.starts(&engine, Origin::Source, text.version());
+                    });
                     Some((engine, Some(text)))
                 }
                 Err(unsound) => {
@@ -421,18 +425,39 @@ async fn apply_one(
     keep: &watch::Sender<Option<Arc<Text>>>,
     shared: &Arc<Shared>,
 ) {
+    let (was_refused, is_sound) = {
+        let state = shared.state.borrow();
+        let was_refused = |rejected: &Rejected| rejected.identity == text.identity();
+        (state.rejected.as_ref().is_some_and(was_refused), state.is_sound(&text))
+    };
+    if was_refused {
+        return shared.state.send_modify(|state| state.refused_again(&text));
+    }
+    let runs = || engine.rules().digest() == text.digest();
+    let was_replaced = || shared.state.borrow().was_replaced(text.digest());
+    // The characters are known, and the parts are others.
+    if !is_sound && (runs() || was_replaced()) {
+        let checked = compiling({
+            let (engine, text) = (engine.clone(), text.clone());
+            move || engine.check(text.rules().clone()).inspect_err(|problems| engine.refused(problems))
+        });
+        match checked.await {
+            Some(Ok(_)) => shared.state.send_modify(|state| state.found_sound(&text)),
+            Some(Err(diagnostics)) => {
+                return shared.state.send_modify(|state| state.refused(&text, diagnostics));
+            }
+            None => return,
+        }
+    }
     let rules = engine.rules();
     if rules.digest() == text.digest() {
         shared.state.send_modify(|state| state.runs_already(&rules, &text));
         return keep_this(text, keep);
     }
-    if shared.state.borrow().was_replaced(text.digest()) {
+    if was_replaced() {
         // Nothing new since the application put in its own.
         shared.state.send_if_modified(State::nothing_to_refuse);
         return;
-    }
-    if shared.state.borrow().rejected.as_ref().is_some_and(|rejected| rejected.digest == text.digest()) {
-        return shared.state.send_modify(|state| state.refused_again(&text));
     }
     let replaced = compiling({
         let (engine, text, shared) = (engine.clone(), text.clone(), shared.clone());
@@ -440,7 +465,10 @@ async fn apply_one(
     });
     match replaced.await {
         Some(Ok(Some(rules))) => {
-            shared.state.send_modify(|state| state.runs(&rules, Origin::Source, text.version()));
+            shared.state.send_modify(|state| {
+                state.found_sound(&text);
+                state.runs(&rules, Origin::Source, text.version());
+            });
             keep_this(text, keep);
         }
         // The handle is gone.
