@@ -392,7 +392,7 @@ async fn a_source_that_comes_back_empty_is_asked_again_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_waited_out_longer_each_time_and_forgotten_after_a_success() {
+async fn failures_are_waited_out_longer_each_time_and_forgotten_when_all_was_well_for_a_while() {
     let (script, engine, mut following) = started(GRAY).await;
     for _ in 0..12 {
         script.say(failure(SourceErrorKind::Unreachable));
@@ -407,6 +407,12 @@ async fn failures_are_waited_out_longer_each_time_and_forgotten_after_a_success(
     assert_eq!((status.source.state, status.source.failures), (SourceState::Reachable, 0));
     assert!(status.source.last_error.is_some(), "it stays to be read");
     following.wait_for(|status| status.source.failures == 1).await;
+    // That was too soon; half a minute is long enough.
+    script.say(text(GRAY, "3"));
+    following.wait_for(|status| status.running.version == "3").await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    script.say(failure(SourceErrorKind::Other));
+    following.wait_for(|status| status.source.failures == 1).await;
     script.say(failure(SourceErrorKind::Other));
     following.wait_for(|status| status.source.failures == 2).await;
 
@@ -416,8 +422,10 @@ async fn failures_are_waited_out_longer_each_time_and_forgotten_after_a_success(
     for (wait, most) in waits.iter().zip(most.map(Duration::from_millis)) {
         assert!((most / 2..=most + Duration::from_millis(2)).contains(wait), "{waits:?}");
     }
-    let last = waits.last().unwrap();
-    assert!(*last <= Duration::from_millis(102), "{waits:?}");
+    // A failure, a text, and half a minute that ends with a failure.
+    let [.., soon, _, last] = waits else { panic!("{waits:?}") };
+    assert!(*soon >= Duration::from_secs(15), "{waits:?}");
+    assert!(*last <= Duration::from_millis(30_102), "{waits:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -444,7 +452,33 @@ impl<F: FnMut(u64) -> Result<Update, SourceError> + Send + 'static> Source for R
 #[tokio::test(start_paused = true)]
 async fn a_source_that_never_waits_does_not_make_us_busy() {
     type Says = fn(u64) -> Result<Update, SourceError>;
-    let cases: [(&str, Says, u64); 5] = [
+    let cases: [(&str, Says, u64); 9] = [
+        (
+            "a text and errors",
+            |n| if n % 2 == 0 { text(PROD, "1") } else { failure(SourceErrorKind::Unreachable) },
+            40,
+        ),
+        (
+            "texts and errors",
+            |n| {
+                if n % 2 == 0 {
+                    text(&format!("# {n}\ndefault => prod"), "1")
+                } else {
+                    failure(SourceErrorKind::Absent)
+                }
+            },
+            40,
+        ),
+        (
+            "two errors",
+            |n| failure([SourceErrorKind::Absent, SourceErrorKind::Unreachable][n as usize % 2]),
+            40,
+        ),
+        (
+            "other words each time",
+            |n| Err(SourceError::new(SourceErrorKind::Invalid, format!("the word {n}"))),
+            40,
+        ),
         ("errors", |_| failure(SourceErrorKind::Unreachable), 20),
         ("absence", |_| failure(SourceErrorKind::Absent), 20),
         ("the same", |_| text(PROD, "1"), 320),

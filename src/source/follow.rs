@@ -357,11 +357,14 @@ async fn pull<S: Source>(mut source: S, post: watch::Sender<Mail>, shared: Arc<S
     let mut failures = 0;
     let mut nothing_new = 0;
     let mut complaint = None;
+    // Since when it has not failed; when the waits began anew for an answer.
+    let (mut well_since, mut anew) = (None, None::<Instant>);
     for number in 0.. {
         let asked = Instant::now();
         match source.next().await {
             Ok(update) => {
-                (failures, complaint) = (0, None);
+                well_since.get_or_insert_with(Instant::now);
+                complaint = None;
                 let new = match update {
                     Update::Text(text) => {
                         let mut new = false;
@@ -384,7 +387,15 @@ async fn pull<S: Source>(mut source: S, post: watch::Sender<Mail>, shared: Arc<S
                 // Who answers is there, and is asked again soon, so that it can tell when it has something else to say.
                 let said = error.kind().is_an_answer().then(|| (error.kind(), error.chain()));
                 let is_new = said.is_some() && said != complaint;
-                failures = if is_new { 1 } else { u32::saturating_add(failures, 1) };
+                let now = Instant::now();
+                let lasted = |since: Instant| now - since >= backoff.trust();
+                // It may also have another complaint each time.
+                let is_back = is_new && anew.is_none_or(lasted);
+                if is_back {
+                    anew = Some(now);
+                }
+                let was_well = well_since.take().is_some_and(lasted);
+                failures = if is_back || was_well { 1 } else { u32::saturating_add(failures, 1) };
                 complaint = said;
                 let wait = error.asked_to_wait().unwrap_or_default().min(Backoff::LONGEST_ASKED);
                 shared.state.send_modify(|state| state.failed(&error));
