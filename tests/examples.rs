@@ -44,6 +44,7 @@ mod quickstart;
 #[allow(dead_code, reason = "`main` is not called")]
 mod release;
 
+#[cfg(feature = "axum")]
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn text(out: Vec<u8>) -> String {
@@ -156,6 +157,11 @@ fn a_release_loses_no_request() {
         &text,
         &["x-try: prod_a -> prod_a v2", "x-try: prod_b -> prod_b v2", "the text is as it was", "prod_b v1"],
     );
+    for (stopped, other) in [("prod_a", "prod_b"), ("prod_b", "prod_a")] {
+        let all = format!("all at {other}");
+        let by = text.lines().find_map(|line| line.strip_prefix(&all)).unwrap();
+        assert!(by.contains(other) && !by.contains(stopped), "{text}");
+    }
     let last = text.lines().last().unwrap();
     let (requests, failed) = last.split_once(" requests, ").unwrap();
     assert!(requests.parse::<u64>().unwrap() >= 20_000, "{text}");
