@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::open::{Opened, open};
 use super::text::Text;
 use crate::engine::Digest;
 
@@ -176,18 +177,15 @@ impl LastGood {
             io::ErrorKind::NotFound => Inner::Absent,
             _ => Inner::Unreadable(error),
         };
-        // Before opening: opening a pipe would wait for somebody to write to it.
-        let metadata = fs::metadata(&self.path).map_err(unreadable)?;
-        if !metadata.is_file() {
+        let Opened::File(file, metadata) = open(&self.path).map_err(unreadable)? else {
             return Err(Inner::NotAFile);
-        }
+        };
         let most = self.limit.saturating_add(LINE);
         let size = metadata.len();
         if size > most as u64 {
             return Err(Inner::TooLarge { size, limit: self.limit });
         }
         let mut bytes = Vec::with_capacity(size as usize);
-        let file = File::open(&self.path).map_err(unreadable)?;
         // It may grow meanwhile.
         file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         Ok(bytes)
