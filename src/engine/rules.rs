@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::digest::Digest;
-use crate::diagnostic::{Piece, Problems, Source};
+use crate::diagnostic::{Code, Diagnostics, Piece, Problem, Problems, Source, Span};
 use crate::limits::Limits;
 use crate::syntax::print::Name;
 use crate::syntax::{Arena, parse_condition, parse_file, parse_list, parse_outcome};
@@ -119,6 +119,20 @@ impl<'a> Rules<'a> {
             Form::Parts { text, .. } => Some(text),
             Form::Statements(_) => None,
         }
+    }
+
+    /// What is said of rules whose compiling panicked.
+    pub(crate) fn panicked(&self, with: &str) -> Diagnostics {
+        let name = match &self.0 {
+            Form::Text { name, .. } => name,
+            _ => "rules",
+        };
+        let mut problems = Problems::new(1);
+        problems
+            .push(Problem::new(Code::Panicked, Span::default(), format!("compiling panicked: {with}")).help(
+            "this is a bug, and not of the text; report it, unless it is in what the application has put in",
+        ));
+        Diagnostics::new(problems, &Source::named(name), self.text().unwrap_or(""))
     }
 
     /// Whether the characters of the text alone say whether it is sound: where it is put together, no statement may go

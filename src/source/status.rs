@@ -242,11 +242,6 @@ impl State {
             self.answered(SourceState::Unreachable);
         }
         self.source.failures = self.source.failures.saturating_add(1);
-        self.gave_up(error);
-    }
-
-    /// Something failed that is not the source's fault.
-    pub(super) fn gave_up(&mut self, error: &SourceError) {
         self.source.last_error =
             Some(Failure { kind: error.kind(), message: error.chain(), at: SystemTime::now() });
     }
@@ -471,18 +466,4 @@ fn maybe_time<S: serde::Serializer>(time: &Option<SystemTime>, serializer: S) ->
 #[cfg(feature = "serde")]
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_that_was_given_up_does_not_make_the_source_unreachable() {
-        let mut state = State::new("script".to_owned(), None);
-        state.told(&Text::new("a", "default => prod", "1"));
-        state.gave_up(&SourceError::new(SourceErrorKind::Other, "compiling was given up"));
-        assert_eq!((state.source.state, state.source.failures), (SourceState::Reachable, 0));
-        assert_eq!(state.source.last_error.unwrap().message, "compiling was given up");
-    }
 }
