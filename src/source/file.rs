@@ -331,8 +331,8 @@ fn read(path: &Path, left: usize, limit: usize) -> Result<Option<(String, Print)
     let unreadable = |error| unreadable(path, error);
     let (mut file, metadata) = match open(path).map_err(unreadable)? {
         Opened::File(file, metadata) => (file, metadata),
-        Opened::Other(metadata) => {
-            let what = if metadata.is_dir() { "a directory" } else { "no file" };
+        Opened::Other => {
+            let what = if path.is_dir() { "a directory" } else { "no file" };
             let message = format!("{} is {what}", path.display());
             return Err(SourceError::new(SourceErrorKind::Invalid, message));
         }

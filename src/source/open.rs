@@ -8,7 +8,7 @@ use std::path::Path;
 pub(super) enum Opened {
     File(File, Metadata),
     /// A directory, a device or a pipe.
-    Other(Metadata),
+    Other,
 }
 
 /// Opens a file to be read, if it is one.
@@ -16,12 +16,12 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
     // Before opening, which may do something to a device.
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
-        return Ok(Opened::Other(metadata));
+        return Ok(Opened::Other);
     }
     // By now it may be another, and opening a pipe would wait for somebody to write to it.
     let file = without_waiting(File::options().read(true)).open(path)?;
     let metadata = file.metadata()?;
-    Ok(if metadata.is_file() { Opened::File(file, metadata) } else { Opened::Other(metadata) })
+    Ok(if metadata.is_file() { Opened::File(file, metadata) } else { Opened::Other })
 }
 
 #[cfg(unix)]
@@ -59,7 +59,7 @@ mod tests {
             while !reading.1.load(Ordering::Relaxed) {
                 // It is not there for a moment between two names.
                 let opened = open(&reading.0);
-                let _ = told.send(matches!(opened, Ok(Opened::File(..) | Opened::Other(_))));
+                let _ = told.send(matches!(opened, Ok(Opened::File(..) | Opened::Other)));
             }
         });
         let begun = Instant::now();
