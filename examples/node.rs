@@ -85,10 +85,11 @@ async fn ready(State(known): State<Known>) -> (StatusCode, String) {
 /// The status, and what each cluster has in flight.
 async fn page(State(known): State<Known>) -> Result<impl IntoResponse, StatusCode> {
     let node = known.get().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-    let page = serde_json::to_value(node.status.status());
-    let mut page = page.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let status = serde_json::to_value(node.status.status());
+    let Ok(Value::Object(mut page)) = status else { return Err(StatusCode::INTERNAL_SERVER_ERROR) };
     let in_flight = node.in_flight.counts().map(|(cluster, count)| (cluster.to_owned(), count.into()));
-    page["in_flight"] = Value::Object(in_flight.collect());
+    page.insert("in_flight".to_owned(), Value::Object(in_flight.collect()));
+    let page = Value::Object(page);
     Ok(([(CONTENT_TYPE, "application/json")], page.to_string()))
 }
 
