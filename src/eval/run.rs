@@ -120,10 +120,9 @@ impl<'p, 'r> Run<'p, 'r> {
         let mut leads = Leads::new();
         while let Some(next) = queue.next() {
             match next {
+                Next::Rule(rule) if rule < self.program.gateway() => self.note(rule, &mut count),
+                Next::Rule(_) if !routes => break,
                 Next::Rule(rule) => {
-                    if !routes && rule >= self.program.gateway() {
-                        break;
-                    }
                     if let Some(outcome) = self.act(rule, &mut count) {
                         return outcome;
                     }
@@ -146,13 +145,16 @@ impl<'p, 'r> Run<'p, 'r> {
 
     #[inline]
     fn decide_from(&mut self, first: u32, routes: bool, mut count: impl FnMut(u32)) -> Outcome {
-        let end = if routes { self.program.rules().len() as u32 } else { self.program.gateway() };
-        let decided = (first..end).find_map(|rule| self.act(rule, &mut count));
-        match decided {
-            Some(outcome) => outcome,
-            None if routes => self.default(&mut count),
-            None => self.outcome(None, 0),
+        let gateway = self.program.gateway();
+        for rule in first..gateway {
+            self.note(rule, &mut count);
         }
+        if !routes {
+            return self.outcome(None, 0);
+        }
+        let routes = first.max(gateway)..self.program.rules().len() as u32;
+        let decided = { routes }.find_map(|rule| self.act(rule, &mut count));
+        decided.unwrap_or_else(|| self.default(&mut count))
     }
 
     fn outcome(&mut self, route: Option<u32>, cluster: u32) -> Outcome {
@@ -179,12 +181,8 @@ impl<'p, 'r> Run<'p, 'r> {
         }
     }
 
-    /// What a rule decides, if it does.
+    /// What a route decides, if it does.
     fn act(&mut self, rule: u32, count: &mut impl FnMut(u32)) -> Option<Outcome> {
-        if rule < self.program.gateway() {
-            self.note(rule, count);
-            return None;
-        }
         let rule = self.rule(rule)?;
         let outcome = &self.program.outcomes()[rule.outcome as usize];
         let chosen = match &outcome.choice {
