@@ -60,6 +60,7 @@
 //! | feature | default | what it brings |
 //! |---|---|---|
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
+//! | `deny` | no | `gateway::DenyLayer`: requests that are answered in place of a cluster |
 //! | `metrics` | no | a publisher of all counts for the `metrics` facade, such as for Prometheus |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
 //! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |

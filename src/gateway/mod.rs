@@ -8,7 +8,19 @@
 //! TrafficSplitLayer ─► count ─► capture ─► deny ─► limit ─► cache ─► mirror ─► Clusters
 //! ```
 
+#[cfg(feature = "deny")]
+mod answer;
+#[allow(dead_code, reason = "not each layer has answers of its own")]
 mod body;
+#[cfg(feature = "deny")]
+mod deny;
+#[allow(dead_code, reason = "without a layer there is nothing to keep")]
 mod kept;
+mod refused;
 
+#[cfg(feature = "deny")]
+pub use answer::AnswerFuture;
 pub use body::GatewayBody;
+#[cfg(feature = "deny")]
+pub use deny::{DenyCount, DenyLayer, DenyService};
+pub use refused::Refused;
