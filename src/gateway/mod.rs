@@ -8,7 +8,7 @@
 //! TrafficSplitLayer ─► count ─► capture ─► deny ─► limit ─► cache ─► mirror ─► Clusters
 //! ```
 
-#[cfg(feature = "deny")]
+#[cfg(any(feature = "deny", feature = "limit"))]
 mod answer;
 #[allow(dead_code, reason = "not each layer has answers of its own")]
 mod body;
@@ -16,11 +16,15 @@ mod body;
 mod deny;
 #[allow(dead_code, reason = "without a layer there is nothing to keep")]
 mod kept;
+#[cfg(feature = "limit")]
+mod limit;
 mod refused;
 
-#[cfg(feature = "deny")]
+#[cfg(any(feature = "deny", feature = "limit"))]
 pub use answer::AnswerFuture;
 pub use body::GatewayBody;
 #[cfg(feature = "deny")]
 pub use deny::{DenyCount, DenyLayer, DenyService};
+#[cfg(feature = "limit")]
+pub use limit::{BadShare, LimitCount, LimitLayer, LimitService};
 pub use refused::Refused;
