@@ -8,6 +8,8 @@
 //! TrafficSplitLayer ─► count ─► capture ─► deny ─► limit ─► cache ─► mirror ─► Clusters
 //! ```
 
+#[cfg(feature = "analyse")]
+mod analyse;
 #[cfg(any(feature = "deny", feature = "limit"))]
 mod answer;
 #[allow(dead_code, reason = "not each layer has answers of its own")]
@@ -20,6 +22,11 @@ mod kept;
 mod limit;
 mod refused;
 
+#[cfg(feature = "analyse")]
+pub use analyse::{
+    AnalyseBody, AnalyseFuture, AnalyseLayer, AnalyseService, Analysis, ClusterAnalysis, KeyCount, Latencies,
+    TopKeys,
+};
 #[cfg(any(feature = "deny", feature = "limit"))]
 pub use answer::AnswerFuture;
 pub use body::GatewayBody;
