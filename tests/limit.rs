@@ -165,6 +165,43 @@ fn new_rules_leave_the_buckets_of_limits_that_they_have_unchanged() {
 }
 
 #[test]
+fn a_request_that_was_decided_by_rules_that_are_gone_is_not_held_to_a_limit_that_is_gone_with_them() {
+    let (time, engine) =
+        (Time::new(), engine("limit gone: true => 1/h\nlimit kept: true => 3/h\ndefault => prod"));
+    let limit = time.layer();
+    let inner =
+        service_fn(|_: Request<()>| std::future::ready(Ok::<_, Infallible>(Response::new(String::new()))));
+    let mut service = limit.layer(inner);
+    let mut call = |engine: &Engine, decision: Option<pointsman::Decision>| {
+        let mut request = Request::get("/").body(()).unwrap();
+        let decision = decision.unwrap_or_else(|| engine.decide(&request));
+        request.extensions_mut().insert(decision);
+        let future = std::pin::pin!(service.call(request));
+        let std::task::Poll::Ready(response) = future.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("the inner service is ready at once")
+        };
+        response.unwrap().status().as_u16()
+    };
+    let earlier = engine.decide(&Request::new(()));
+    assert_eq!([call(&engine, None), call(&engine, None)], [200, 429]);
+    engine.replace("limit kept: true => 3/h\ndefault => prod").unwrap();
+    // The one that is left has two tokens, as what was refused took none.
+    assert_eq!(call(&engine, None), 200);
+    assert_eq!([call(&engine, Some(earlier.clone())), call(&engine, Some(earlier))], [200, 429]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_may_be_that_of_a_runtime_which_is_paused() {
+    let engine = engine("limit all: true => 1/m\ndefault => prod");
+    let limit = LimitLayer::new().clock(|| tokio::time::Instant::now().into_std());
+    assert_eq!(passed(&limit, &engine, "/", "", 2), 1);
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert_eq!(passed(&limit, &engine, "/", "", 2), 0);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(passed(&limit, &engine, "/", "", 2), 1);
+}
+
+#[test]
 fn a_share_scales_every_limit_and_can_be_changed_while_it_runs() {
     let rules = "limit all: true => 100/s burst 200\ndefault => prod";
     let (time, engine) = (Time::new(), engine(rules));

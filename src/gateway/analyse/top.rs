@@ -230,7 +230,7 @@ mod tests {
         });
         let top = windows.read("t", PER, false);
         assert_eq!(top.total + top.dropped, 8000);
-        assert!(top.total >= 4000, "{top}");
+        assert!(top.total >= 1000, "{top}");
         assert_eq!(top.keys.len(), 2);
         assert!(top.keys.iter().all(|key| key.error == 0));
     }
