@@ -60,6 +60,9 @@
 //! | feature | default | what it brings |
 //! |---|---|---|
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
+//! | `analyse` | no | `gateway::AnalyseLayer`: which keys come most often, and how each cluster does |
+//! | `deny` | no | `gateway::DenyLayer`: requests that are answered in place of a cluster |
+//! | `limit` | no | `gateway::LimitLayer`: token buckets, one for all or one for each key |
 //! | `metrics` | no | a publisher of all counts for the `metrics` facade, such as for Prometheus |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
 //! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |

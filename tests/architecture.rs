@@ -74,6 +74,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("redis", &["source/mod.rs", "source/redis.rs"]),
     ("notify", &["source/file.rs"]),
     ("libc", &["source/open.rs"]),
+    ("governor", &["gateway/limit/bucket.rs"]),
 ];
 
 fn source() -> PathBuf {

@@ -128,6 +128,11 @@ impl GatewayStatement {
         self.state
     }
 
+    /// Whether it is live, and so acts.
+    pub fn is_live(&self) -> bool {
+        self.state == State::Live
+    }
+
     /// What it does.
     pub fn action(&self) -> &Action {
         &self.action

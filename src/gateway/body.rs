@@ -3,12 +3,15 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
     /// The body of a response: the inner service's, or one that a layer of the gateway made.
+    ///
+    /// Its data is of the inner body's type, which has to be made of [`Bytes`] for that, as `Bytes` are themselves: so a
+    /// server that takes the one takes the other.
     #[derive(Debug)]
     pub struct GatewayBody<B> {
         #[pin]
@@ -23,16 +26,6 @@ pin_project! {
         Inner { #[pin] body: B },
         Own { data: Option<Bytes> },
     }
-}
-
-/// A piece of a [`GatewayBody`].
-#[derive(Debug)]
-pub struct GatewayData<D>(Piece<D>);
-
-#[derive(Debug)]
-enum Piece<D> {
-    Inner(D),
-    Own(Bytes),
 }
 
 // === impl GatewayBody ===
@@ -50,8 +43,12 @@ impl<B> GatewayBody<B> {
     }
 }
 
-impl<B: Body> Body for GatewayBody<B> {
-    type Data = GatewayData<B::Data>;
+impl<B> Body for GatewayBody<B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
     type Error = B::Error;
 
     fn poll_frame(
@@ -59,11 +56,9 @@ impl<B: Body> Body for GatewayBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.project().inner.project() {
-            KindProjection::Inner { body } => {
-                body.poll_frame(cx).map_ok(|frame| frame.map_data(|data| GatewayData(Piece::Inner(data))))
-            }
+            KindProjection::Inner { body } => body.poll_frame(cx),
             KindProjection::Own { data } => {
-                Poll::Ready(data.take().map(|data| Ok(Frame::data(GatewayData(Piece::Own(data))))))
+                Poll::Ready(data.take().map(|data| Ok(Frame::data(B::Data::from(data)))))
             }
         }
     }
@@ -79,45 +74,6 @@ impl<B: Body> Body for GatewayBody<B> {
         match &self.inner {
             Kind::Inner { body } => body.size_hint(),
             Kind::Own { data } => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
-        }
-    }
-}
-
-// === impl GatewayData ===
-
-impl<D: Buf> Buf for GatewayData<D> {
-    fn remaining(&self) -> usize {
-        match &self.0 {
-            Piece::Inner(data) => data.remaining(),
-            Piece::Own(data) => data.remaining(),
-        }
-    }
-
-    fn chunk(&self) -> &[u8] {
-        match &self.0 {
-            Piece::Inner(data) => data.chunk(),
-            Piece::Own(data) => data.chunk(),
-        }
-    }
-
-    fn chunks_vectored<'a>(&'a self, to: &mut [std::io::IoSlice<'a>]) -> usize {
-        match &self.0 {
-            Piece::Inner(data) => data.chunks_vectored(to),
-            Piece::Own(data) => data.chunks_vectored(to),
-        }
-    }
-
-    fn advance(&mut self, count: usize) {
-        match &mut self.0 {
-            Piece::Inner(data) => data.advance(count),
-            Piece::Own(data) => data.advance(count),
-        }
-    }
-
-    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
-        match &mut self.0 {
-            Piece::Inner(data) => data.copy_to_bytes(length),
-            Piece::Own(data) => data.copy_to_bytes(length),
         }
     }
 }

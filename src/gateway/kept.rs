@@ -16,8 +16,10 @@ pub(super) struct Kept<T> {
 pub(super) struct Table<T> {
     revision: u64,
     /// By the place among all gateway statements; `None` for those of other kinds.
-    entries: Box<[Option<(GatewayStatement, Arc<T>)>]>,
+    entries: Box<[Option<Entry<T>>]>,
 }
+
+type Entry<T> = (GatewayStatement, Arc<T>);
 
 // === impl Kept ===
 
@@ -44,7 +46,7 @@ impl<T> Kept<T> {
         if current.revision < rules.revision() {
             let entry = |statement: &GatewayStatement| {
                 (statement.kind() == self.kind).then(|| {
-                    let kept = current.find(statement).unwrap_or_else(|| Arc::new(make(statement)));
+                    let kept = current.find(statement).cloned().unwrap_or_else(|| Arc::new(make(statement)));
                     (statement.clone(), kept)
                 })
             };
@@ -59,9 +61,9 @@ impl<T> Kept<T> {
 
 impl<T> Table<T> {
     /// What is kept for a statement, found by its place or, under other rules than it came from, by what it is.
-    pub(super) fn get(&self, index: usize, statement: &GatewayStatement) -> Option<Arc<T>> {
+    pub(super) fn get(&self, index: usize, statement: &GatewayStatement) -> Option<&Arc<T>> {
         match self.entries.get(index) {
-            Some(Some((kept, entry))) if statement.continues(kept) => Some(entry.clone()),
+            Some(Some((kept, entry))) if statement.continues(kept) => Some(entry),
             _ => self.find(statement),
         }
     }
@@ -71,8 +73,8 @@ impl<T> Table<T> {
         self.entries.iter().flatten().map(|(statement, entry)| (statement, entry))
     }
 
-    fn find(&self, statement: &GatewayStatement) -> Option<Arc<T>> {
-        self.iter().find(|(kept, _)| statement.continues(kept)).map(|(_, entry)| entry.clone())
+    fn find(&self, statement: &GatewayStatement) -> Option<&Arc<T>> {
+        self.iter().find(|(kept, _)| statement.continues(kept)).map(|(_, entry)| entry)
     }
 }
 

@@ -8,7 +8,30 @@
 //! TrafficSplitLayer ─► count ─► capture ─► deny ─► limit ─► cache ─► mirror ─► Clusters
 //! ```
 
+#[cfg(feature = "analyse")]
+mod analyse;
+#[cfg(any(feature = "deny", feature = "limit"))]
+mod answer;
+#[allow(dead_code, reason = "not each layer has answers of its own")]
 mod body;
+#[cfg(feature = "deny")]
+mod deny;
+#[allow(dead_code, reason = "without a layer there is nothing to keep")]
 mod kept;
+#[cfg(feature = "limit")]
+mod limit;
+mod refused;
 
+#[cfg(feature = "analyse")]
+pub use analyse::{
+    AnalyseBody, AnalyseFuture, AnalyseLayer, AnalyseService, Analysis, ClusterAnalysis, KeyCount, Latencies,
+    TopKeys,
+};
+#[cfg(any(feature = "deny", feature = "limit"))]
+pub use answer::AnswerFuture;
 pub use body::GatewayBody;
+#[cfg(feature = "deny")]
+pub use deny::{DenyCount, DenyLayer, DenyService};
+#[cfg(feature = "limit")]
+pub use limit::{BadShare, LimitCount, LimitLayer, LimitService};
+pub use refused::Refused;
