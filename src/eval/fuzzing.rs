@@ -11,7 +11,6 @@
     reason = "a test"
 )]
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arbitrary::{Result, Unstructured};
@@ -67,7 +66,7 @@ fn runs(program: &Program, u: &mut Unstructured<'_>) {
         assert_eq!((&outcome, &counted), (&walked.0, &walked.1), "{program}");
         let mut guarded = Vec::new();
         let guard = Run::new(program, &input, chance).guard(|cell| guarded.push(cell));
-        assert_eq!(noted(guard), outcome.noted, "{program}");
+        assert_eq!(noted(guard.as_deref()), outcome.noted, "{program}");
         assert!(counted.starts_with(&guarded), "{guarded:?} {counted:?} {program}");
         let matches = Run::new(program, &input, chance).matches();
         // A condition's program matches if it is true; a rule set's, if any route's condition is.
@@ -89,12 +88,12 @@ type Noted = (u32, Option<Vec<u8>>, Option<u32>);
 impl From<Outcome> for Walked {
     fn from(outcome: Outcome) -> Self {
         let Outcome { route, cluster, matched } = outcome;
-        Walked { route, cluster, noted: noted(matched) }
+        Walked { route, cluster, noted: noted(matched.as_deref()) }
     }
 }
 
-fn noted(matched: Option<Arc<Matched>>) -> Vec<Noted> {
-    let hits = matched.iter().flat_map(|matched| matched.iter());
+fn noted(matched: Option<&Matched>) -> Vec<Noted> {
+    let hits = matched.into_iter().flat_map(Matched::iter);
     hits.map(|hit| (hit.statement, hit.key.map(<[u8]>::to_vec), hit.cluster)).collect()
 }
 
@@ -278,8 +277,8 @@ fn flaw(parts: &Parts) -> Option<&'static str> {
 
 fn fits(kind: StatementKind, outcome: &bytecode::Outcome) -> bool {
     match (&outcome.choice, kind) {
-        (Choice::One(_), StatementKind::Route | StatementKind::Mirror) => true,
-        (Choice::Deal(_), StatementKind::Route) => true,
+        (Choice::One(_), StatementKind::Route | StatementKind::Mirror)
+        | (Choice::Deal(_), StatementKind::Route) => true,
         (Choice::Note(_), kind) => !matches!(kind, StatementKind::Route | StatementKind::Mirror),
         _ => false,
     }

@@ -436,7 +436,7 @@ fn syntax_error(text: &str, offset: usize, error: &pest::error::Error<Rule>) -> 
 
 fn expected(tried: Rule) -> Option<Expected> {
     Some(match tried {
-        Rule::name | Rule::target => Expected::Name,
+        Rule::name | Rule::target | Rule::fallback => Expected::Name,
         Rule::condition
         | Rule::value
         | Rule::group
@@ -481,7 +481,6 @@ fn expected(tried: Rule) -> Option<Expected> {
         Rule::quantity => Expected::Quantity,
         Rule::text => Expected::Text,
         Rule::option => Expected::Option,
-        Rule::fallback => Expected::Name,
         Rule::kw_else => Expected::Word("`else`"),
         Rule::kw_burst => Expected::Word("`burst`"),
         Rule::kw_stale => Expected::Word("`stale`"),

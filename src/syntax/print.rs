@@ -329,7 +329,7 @@ fn options(f: &mut fmt::Formatter<'_>, with: &[Text<'_>]) -> fmt::Result {
 impl Display for Lasting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
-        let whole = |unit: &u64| millis > 0 && millis % u128::from(*unit) == 0;
+        let whole = |unit: &u64| millis > 0 && millis.is_multiple_of(u128::from(*unit));
         match literal::UNITS.iter().find(|(_, unit)| whole(unit)) {
             Some((name, unit)) => write!(f, "{}{name}", millis / u128::from(*unit)),
             None => f.write_str("0s"),
