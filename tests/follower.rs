@@ -778,13 +778,16 @@ async fn what_was_taken_back_before_it_could_be_written_is_not_kept() {
     following.wait_for(|status| kept(status).digest == Some(Digest::of(GRAY))).await;
 
     // Nothing can be written as long as this is in the way.
-    let in_the_way = folder.path(&format!("rules.good.{}.tmp", std::process::id()));
+    let (in_the_way, aside) = (folder.path("rules.good"), folder.path("aside"));
+    std::fs::rename(&in_the_way, &aside).unwrap();
     std::fs::create_dir(&in_the_way).unwrap();
+    std::fs::write(in_the_way.join("full"), "").unwrap();
     script.say(text(PROD, "2"));
     following.wait_for(|status| kept(status).problem.is_some()).await;
     script.say(text(GRAY, "3"));
     following.wait_for(|status| status.running.version == "3").await;
-    std::fs::remove_dir(&in_the_way).unwrap();
+    std::fs::remove_dir_all(&in_the_way).unwrap();
+    std::fs::rename(&aside, &in_the_way).unwrap();
     let status = following.wait_for(|status| kept(status).problem.is_none()).await;
     assert_eq!(kept(&status).digest, Some(Digest::of(GRAY)));
     tokio::time::sleep(Duration::from_secs(300)).await;
