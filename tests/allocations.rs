@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use allocation_counter::measure;
 use http::{Request, Response};
 use pointsman::engine::Moment;
-use pointsman::schema::{ClientAddr, List, PeerAddr, Schema, Trusted};
+use pointsman::schema::{ClientAddr, List, PeerAddr, Schema, StatementKind, Trusted};
 use pointsman::{Condition, Engine, Limits, TrafficSplitLayer};
 use tower::{Layer, Service, service_fn};
 
@@ -247,6 +247,46 @@ fn the_memory_of_a_decision_does_not_grow_with_the_sides_of_a_question() {
         let info = measure(|| matches = condition.matches(&request));
         assert!(matches && info.bytes_max < 4 << 20, "{}", info.bytes_max);
     }
+}
+
+/// Of the service gateway's statements those that match, with their keys, are one allocation.
+#[test]
+fn what_matches_of_the_service_gateway_is_one_allocation() {
+    let text = "deny bots: header(user-agent) contains \"BadBot\" => 403
+        limit one: true => 5/s by cookie(uid) ?? ip
+        limit two: path under \"/search\" => 5/s
+        cache c: method == \"GET\" => 5s by host
+        count t: true => top 5 by cookie(uid) per 5s
+        default => prod";
+    let schema = Schema::new().clusters(["prod"]).gateway(StatementKind::GATEWAY);
+    let engine = Engine::builder().schema(schema).build(text).unwrap();
+    let nothing =
+        Engine::builder().schema(Schema::new().clusters(["prod"])).build("default => prod").unwrap();
+    let request = request("/search");
+    for _ in 0..2 {
+        engine.decide(&request);
+        nothing.decide(&request);
+    }
+    let mut matched = 0;
+    let info = measure(|| matched = engine.decide(&request).matches().count());
+    assert_eq!((matched, info.count_total), (4, 1));
+    let info = measure(|| matched = nothing.decide(&request).matches().count());
+    assert_eq!((matched, info.count_total), (0, 0));
+}
+
+#[test]
+fn the_memory_of_a_decision_does_not_grow_with_the_keys_of_the_service_gateway() {
+    let rule = |i: usize| format!("limit l{i}: true => 5/s by lower(header(x) ?? \"{i}\")\n");
+    let text = (0..2000).map(rule).collect::<String>() + "default => prod";
+    let schema = Schema::new().clusters(["prod"]).gateway(StatementKind::GATEWAY);
+    let engine = Engine::builder().schema(schema).build(text).unwrap();
+    // 16 KB of text a statement: 32 MB.
+    let request = Request::get("/").header("x", "A".repeat(16_001)).body(()).unwrap();
+    engine.decide(&request);
+    let mut matched = 0;
+    let info = measure(|| matched = engine.decide(&request).matches().count());
+    assert_eq!(matched, (1 << 20) / 16_001);
+    assert!(info.bytes_max < 8 << 20, "{}", info.bytes_max);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use super::typed::{Condition, Expr, Logical, Outcome, Predicate, Route, Rules, Set, State, Target, Test};
 use crate::schema::http::{host_under, path_under};
 use crate::schema::{Arena, Available, Input, Order, StatementKind, Value, Version, any_compares, parse_int};
-use crate::split::{self, FALLBACKS};
+use crate::split::{self, FALLBACKS, KEYS};
 
 /// Up to how many pairs of values are compared one by one.
 const PAIRS: usize = 1 << 14;
@@ -110,7 +110,7 @@ pub(crate) fn guard(
     observer: &mut impl Observer,
 ) -> Vec<Noted> {
     let mut matched = Vec::new();
-    let (mut denied, mut cached) = (false, false);
+    let (mut denied, mut cached, mut held) = (false, false, 0);
     for kind in StatementKind::GATEWAY {
         for (index, statement) in rules.gateway.iter().enumerate().filter(|(_, s)| s.kind() == kind) {
             // A denied request is neither limited, cached nor mirrored, and the first cache is the one.
@@ -134,6 +134,8 @@ pub(crate) fn guard(
                 continue;
             }
             let key = statement.key.as_ref().map(|key| first_text(key, input));
+            let key = key.map(|key| key.filter(|key| held + key.len() <= KEYS));
+            held += key.iter().flatten().map(Vec::len).sum::<usize>();
             if let Some(key) = &key {
                 observer.keyed(at, key.as_deref());
                 if key.is_none() {

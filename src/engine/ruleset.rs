@@ -247,7 +247,7 @@ impl Decision {
         seat.count(rules.followed_cell(cluster));
         let matched = head.and_then(|head| {
             let input = rules.input(head, moment.now);
-            Run::new(&rules.compiled.program, &input, moment.chance).guard(|cell| seat.count(cell))
+            Run::new(&rules.compiled.program, &input, moment.chance).guard(&mut |cell| seat.count(cell))
         });
         Decision { hold, route: None, cluster, followed: true, moment, matched }
     }

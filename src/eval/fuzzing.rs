@@ -26,7 +26,7 @@ use crate::schema::http::CookieName;
 use crate::schema::{
     Available, ClientAddr, Field, Input, List, Order, Pattern, RequestHead, StatementKind, Value, Version,
 };
-use crate::split::{self, FALLBACKS, Split};
+use crate::split::{self, FALLBACKS, KEYS, Split};
 
 /// Builds a program from bytes, and holds verifier and evaluator to their words. Whether it was accepted; `None` when
 /// the bytes are too few for a program.
@@ -65,7 +65,7 @@ fn runs(program: &Program, u: &mut Unstructured<'_>) {
         let walked = walk(program, input, chance);
         assert_eq!((&outcome, &counted), (&walked.0, &walked.1), "{program}");
         let mut guarded = Vec::new();
-        let guard = Run::new(program, &input, chance).guard(|cell| guarded.push(cell));
+        let guard = Run::new(program, &input, chance).guard(&mut |cell| guarded.push(cell));
         assert_eq!(noted(guard.as_deref()), outcome.noted, "{program}");
         assert!(counted.starts_with(&guarded), "{guarded:?} {counted:?} {program}");
         let matches = Run::new(program, &input, chance).matches();
@@ -148,7 +148,7 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Walked, Vec<u32>) 
         }
     };
     let mut noted = Vec::new();
-    let (mut denied, mut cached) = (false, false);
+    let (mut denied, mut cached, mut held) = (false, false, 0);
     for (at, rule) in program.rules().iter().enumerate() {
         let outcome = &program.outcomes()[rule.outcome as usize];
         match rule.kind {
@@ -167,16 +167,18 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Walked, Vec<u32>) 
                 }
             }
             kind => {
-                let key = match outcome.key().map(text) {
+                let fits = |key: &Vec<u8>| held + key.len() <= KEYS;
+                let key = match outcome.key().map(|key| text(key).filter(fits)) {
                     Some(None) => {
                         counted.push(outcome.keyless());
                         continue;
                     }
                     key => key.flatten(),
                 };
-                counted.push(outcome.cell);
+                held += key.as_ref().map_or(0, Vec::len);
                 let leads = kind == StatementKind::Mirror;
                 let cluster = leads.then(|| settle(rule.outcome, 0, &mut counted));
+                counted.push(outcome.cell);
                 noted.push((rule.route, key, cluster));
                 denied |= rule.acts && kind == StatementKind::Deny;
                 cached |= rule.acts && kind == StatementKind::Cache;

@@ -2,6 +2,8 @@
 
 use smallvec::SmallVec;
 
+use crate::split::KEYS;
+
 /// The gateway statements that a request matched, with their keys. Made only when there is one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matched {
@@ -34,12 +36,17 @@ pub(crate) struct Hit<'m> {
 // === impl Matched ===
 
 impl Matched {
-    pub(crate) fn push(&mut self, hit: Hit<'_>) {
+    /// Takes one more. Not if its key does not fit in any more.
+    pub(crate) fn push(&mut self, hit: Hit<'_>) -> bool {
+        if hit.key.is_some_and(|key| self.keys.len() + key.len() > KEYS) {
+            return false;
+        }
         let key = hit.key.map(|key| {
             self.keys.extend_from_slice(key);
             self.keys.len() as u32
         });
         self.hits.push(Entry { statement: hit.statement, cluster: hit.cluster, key });
+        true
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<Hit<'_>> {

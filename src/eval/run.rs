@@ -105,7 +105,7 @@ impl<'p, 'r> Run<'p, 'r> {
 
     /// As [`Run::decide`], for a request whose cluster is known: asks the statements of the service gateway alone, and
     /// gives those that matched.
-    pub(crate) fn guard(&mut self, count: impl FnMut(u32)) -> Option<Arc<Matched>> {
+    pub(crate) fn guard(&mut self, count: &mut dyn FnMut(u32)) -> Option<Arc<Matched>> {
         if self.program.gateway() == 0 {
             return None;
         }
@@ -182,6 +182,7 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// What a route decides, if it does.
+    #[inline]
     fn act(&mut self, rule: u32, count: &mut impl FnMut(u32)) -> Option<Outcome> {
         let rule = self.rule(rule)?;
         let outcome = &self.program.outcomes()[rule.outcome as usize];
@@ -237,18 +238,21 @@ impl<'p, 'r> Run<'p, 'r> {
                 Some(values.start)
             }
         };
-        count(outcome.cell);
         let cluster = match outcome.choice {
             Choice::Note(_) => None,
             _ => Some(self.settle(outcome, 0, count)),
         };
         let matched = Arc::make_mut(self.matched.get_or_insert_default());
-        match key.and_then(|key| self.arena.get(key)) {
-            None => matched.push(Hit { statement: rule.route, cluster, key: None }),
-            Some(key) => key.with_text(|key| {
-                matched.push(Hit { statement: rule.route, cluster, key: Some(key) });
-            }),
+        let statement = rule.route;
+        let taken = match key.and_then(|key| self.arena.get(key)) {
+            None => matched.push(Hit { statement, cluster, key: None }),
+            Some(key) => key.with_text(|key| matched.push(Hit { statement, cluster, key: Some(key) })),
+        };
+        if !taken {
+            count(outcome.keyless());
+            return;
         }
+        count(outcome.cell);
         self.denied |= rule.acts && kind == StatementKind::Deny;
         self.cached |= rule.acts && kind == StatementKind::Cache;
     }

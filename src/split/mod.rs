@@ -36,6 +36,10 @@ mod tests;
 /// others stand in for.
 pub(crate) const FALLBACKS: usize = 16;
 
+/// How many bytes of keys a decision holds for the service gateway: many statements, each with a long key of its own, are
+/// a hostile author's.
+pub(crate) const KEYS: usize = if cfg!(any(test, fuzzing)) { 256 } else { 1 << 20 };
+
 pub use error::SplitError;
 pub use hash::{BUCKETS, bucket, hash, seed};
 pub use weighted::{MAX_TOTAL, Split};
