@@ -9,6 +9,13 @@
 //! ```
 
 mod body;
+#[cfg(feature = "cache")]
+mod cache;
 mod kept;
 
 pub use body::GatewayBody;
+#[cfg(feature = "cache")]
+pub use cache::{
+    CacheBody, CacheBuilder, CacheCounts, CacheFuture, CacheLayer, CacheRuleCounts, CacheService, Refusal,
+    ResponseCache,
+};
