@@ -62,6 +62,7 @@
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
 //! | `metrics` | no | a publisher of all counts for the `metrics` facade, such as for Prometheus |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
+//! | `cache` | no | responses kept in memory, as the `cache` statements of the service gateway say; brings tokio |
 //! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |
 //! | `file` | no | rules in a file or a directory, watched; brings `source` |
 //! | `http` | no | rules that a web server has, by plain HTTP/1.1 or a client of yours; brings `source` |

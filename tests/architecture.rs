@@ -40,6 +40,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("middleware", &["engine", "schema", "diagnostic"]),
+    ("gateway", &["engine", "middleware", "schema", "diagnostic"]),
     ("source", &["engine", "diagnostic"]),
     ("metrics", &["engine", "middleware", "source"]),
 ];
@@ -57,6 +58,9 @@ const PACKAGES: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "gateway/cache/body.rs",
+            "gateway/cache/fetch.rs",
+            "gateway/cache/flight.rs",
             "source/etcd.rs",
             "source/file.rs",
             "source/follow.rs",
@@ -65,6 +69,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "source/status.rs",
         ],
     ),
+    ("http_cache_semantics", &["gateway/cache/policy.rs"]),
+    ("moka", &["gateway/cache/store.rs"]),
     ("etcd_client", &["source/etcd.rs"]),
     ("hyper", &["source/http.rs"]),
     ("hyper_util", &["source/http.rs"]),

@@ -28,7 +28,11 @@ use crate::gateway::kept::Kept;
 /// Responses to `GET` that a shared cache may store. A response that says itself how long it is fresh is fresh for as long as
 /// it says; the statement's time is for those that say nothing. `private`, `Set-Cookie`, and a request with `Authorization`
 /// keep a response out, unless the statement has them behind `with`; a response to credentials is not stored either if it
-/// says `public`, and a request with credentials is not answered.
+/// says `public`, and a request with credentials is not answered. Where `with` lets them in, they are for everybody of the same
+/// key: put behind `by` what tells the users apart.
+///
+/// The statement's time is not for 405, 414 and 501 either, which are about one request and not about its target: with a header
+/// field that makes a backend answer so, one client could take a page from all others.
 ///
 /// The response is stored under the statement, the cluster of the decision, the statement's key and the target: scheme, host,
 /// path as it was sent, and query. Of the responses of one target that `Vary` tells apart, the latest are kept, [16 by
@@ -71,6 +75,48 @@ use crate::gateway::kept::Kept;
 /// # Errors
 ///
 /// None of its own. What the cache cannot do, it leaves: the request goes to the backend, and the counts say why.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::{BodyExt, Full};
+/// use pointsman::gateway::CacheLayer;
+/// use pointsman::schema::{Schema, StatementKind};
+/// use pointsman::{Engine, TrafficSplitLayer};
+/// use std::convert::Infallible;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let schema = Schema::new().clusters(["prod"]).gateway([StatementKind::Cache]);
+/// let engine = Engine::builder().schema(schema).build(r#"
+///     cache catalog: path under "/catalog" => 30s stale 10s
+///     default => prod
+/// "#)?;
+/// static CALLS: AtomicUsize = AtomicUsize::new(0);
+/// let backend = service_fn(async |_: Request<()>| {
+///     let body = format!("page {}", CALLS.fetch_add(1, Ordering::Relaxed));
+///     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body)))
+/// });
+/// let layer = CacheLayer::builder().cache_status("edge").build();
+/// let cache = layer.cache();
+/// let service = TrafficSplitLayer::new(engine).layer(layer.layer(backend));
+///
+/// let response = service.clone().oneshot(Request::get("/catalog/7").body(())?).await?;
+/// assert_eq!(response.headers()["cache-status"], "edge; fwd=uri-miss; fwd-status=200; stored");
+/// assert_eq!(response.into_body().collect().await?.to_bytes(), "page 0");
+///
+/// let response = service.oneshot(Request::get("/catalog/7").body(())?).await?;
+/// assert_eq!(response.headers()["age"], "0");
+/// assert_eq!(response.into_body().collect().await?.to_bytes(), "page 0");
+///
+/// assert_eq!((cache.counts().rules[0].hits, cache.purge_prefix("/catalog/")), (1, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct CacheLayer {
     cache: ResponseCache,

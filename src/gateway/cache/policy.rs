@@ -70,6 +70,11 @@ struct Said {
     clean: String,
 }
 
+/// Statuses that a cache may store without being told for how long, and this one does not: they are about what is odd in one
+/// request, such as a header field that its key does not have, and would be told to all others.
+const OF_THE_REQUEST: [StatusCode; 3] =
+    [StatusCode::METHOD_NOT_ALLOWED, StatusCode::URI_TOO_LONG, StatusCode::NOT_IMPLEMENTED];
+
 /// RFC 9111, 1.2.2: what is more counts as this.
 const MOST_SECONDS: u64 = 1 << 31;
 
@@ -103,6 +108,9 @@ impl Terms {
             return Err(Refusal::Status);
         }
         let explicit = said.s_maxage || said.max_age || headers.contains_key(EXPIRES);
+        if !explicit && OF_THE_REQUEST.contains(&status) {
+            return Err(Refusal::Status);
+        }
         let lifetime = match (said.no_cache, explicit) {
             (true, _) => Duration::ZERO,
             (false, true) => policy.time_to_live(received),
@@ -142,7 +150,7 @@ impl Terms {
     pub(super) fn usable(&self, now: SystemTime, wanted: &Wanted) -> Use {
         let age = self.age(now);
         let left = self.lifetime.saturating_sub(age);
-        if wanted.no_cache
+        if wanted.own()
             || wanted.max_age.is_some_and(|most| age > most)
             || wanted.min_fresh.is_some_and(|least| left < least)
         {

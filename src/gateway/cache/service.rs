@@ -11,7 +11,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use smallvec::SmallVec;
@@ -164,6 +164,7 @@ fn plan<ReqBody, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> P
     let wanted = Wanted::in_headers(request.headers());
     if wanted.no_store
         || is_beyond_us(request.headers())
+        || !has_one_authority(request.uri(), request.headers())
         || (request.headers().contains_key(AUTHORIZATION) && !statement.authorization)
     {
         return pass(Why::Bypass);
@@ -253,7 +254,17 @@ fn is_beyond_us(headers: &HeaderMap) -> bool {
         [RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, UPGRADE, TRANSFER_ENCODING];
     FIELDS.iter().any(|name| headers.contains_key(name))
         || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
-        || headers.get_all(HOST).iter().count() > 1
+}
+
+/// Whether a request has one authority, and that is one: otherwise two targets could be written alike, or the backend take
+/// it for another one than we.
+fn has_one_authority(uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter().map(|host| host.as_bytes());
+    let (host, more) = (hosts.next(), hosts.next().is_some());
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let differ = authority.zip(host).is_some_and(|(one, other)| !one.eq_ignore_ascii_case(other));
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(byte);
+    !more && !differ && authority.or(host).unwrap_or_default().iter().all(part)
 }
 
 /// The target that a request changes if it succeeds.
