@@ -65,7 +65,9 @@
 //! | `cache` | no | responses kept in memory, as the `cache` statements of the service gateway say; brings tokio |
 //! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |
 //! | `file` | no | rules in a file or a directory, watched; brings `source` |
+//! | `health` | no | upstreams that fail are taken out of their cluster and probed until they come back; brings `isolate` and tokio |
 //! | `http` | no | rules that a web server has, by plain HTTP/1.1 or a client of yours; brings `source` |
+//! | `isolate` | no | a limit of concurrency, a timeout and load shedding for each cluster, of tower's layers; brings tokio |
 //! | `redis` | no | rules that Redis has; brings `source` |
 //! | `source` | no | `source`: following a source of rules, with its status and the last known good; brings tokio |
 //! | `tracing` | no | `cluster`, `rule` and `revision` in the current span, events for new rules |
@@ -74,7 +76,8 @@
 //!
 //! # Time, chance and threads
 //!
-//! Nothing but a follower of rules, with the feature `source`, starts a task or needs a runtime. Time and chance are
+//! Nothing but a follower of rules, with the feature `source`, starts a task; it, and the timeouts of the features `isolate`
+//! and `health`, need a runtime. Time and chance are
 //! asked for once a decision, and only if the rules need them; both can be [given from outside](Moment). Deciding takes
 //! no lock.
 

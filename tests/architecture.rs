@@ -46,7 +46,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Items of another room that may be named where the room as a whole may not.
-const ITEMS: &[(&str, &str)] = &[("syntax", "schema::decimal4")];
+const ITEMS: &[(&str, &str)] = &[("syntax", "schema::decimal4"), ("syntax", "schema::StatementKind")];
 
 /// Packages that are known to one place only.
 const PACKAGES: &[(&str, &[&str])] = &[
@@ -61,6 +61,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "gateway/cache/body.rs",
             "gateway/cache/fetch.rs",
             "gateway/cache/flight.rs",
+            "middleware/health/clock.rs",
             "source/etcd.rs",
             "source/file.rs",
             "source/follow.rs",

@@ -317,7 +317,9 @@ async fn clusters_keys_and_statements_have_responses_of_their_own() {
     let client = client(&engine(rules), &layer, counting(&calls));
     let ask = async |path: &str, fields: &[(&'static str, &'static str)]| {
         let mut request = get(path);
-        fields.iter().for_each(|(name, value)| drop(request.headers_mut().insert(*name, HeaderValue::from_static(value))));
+        for (name, value) in fields {
+            request.headers_mut().insert(*name, HeaderValue::from_static(value));
+        }
         let body = text(client.clone().oneshot(request).await.unwrap()).await;
         settle().await;
         body
@@ -447,7 +449,9 @@ impl Gate {
     fn saying(fields: &'static [(&'static str, &'static str)]) -> Self {
         Gate::new(move |call, _| {
             let mut response = Response::new(Full::from(call.to_string()));
-            fields.iter().for_each(|(name, value)| drop(response.headers_mut().insert(*name, HeaderValue::from_static(value))));
+            for (name, value) in fields {
+                response.headers_mut().insert(*name, HeaderValue::from_static(value));
+            }
             Ok(response)
         })
     }
@@ -905,7 +909,7 @@ fn real_memory_stays_below_twice_the_capacity() {
     assert!((CAPACITY / 2..CAPACITY * 2).contains(&info.bytes_current), "{}", info.bytes_current);
     assert!(info.bytes_max < 2 * CAPACITY as u64, "{}", info.bytes_max);
     // Purged, it is given back.
-    let purged = allocation_counter::measure(|| drop(layer.cache().purge_all()));
+    let purged = allocation_counter::measure(|| assert!(layer.cache().purge_all() > 0));
     assert!(-purged.bytes_current > info.bytes_current / 2, "{}", purged.bytes_current);
 }
 

@@ -25,7 +25,23 @@ fn many_rules(c: &mut Choices<'_>) -> String {
         let state = c.one(&["", "", "", "", "shadow ", "paused "]);
         let depth = c.below(3).saturating_sub(1);
         let cluster = c.one(&["gray", "prod", "next", "gray 1, prod 1 by cookie(uid)"]);
-        writeln!(text, "{state}route r{i}: {} => {cluster}", common::condition(c, depth)).unwrap();
+        let condition = common::condition(c, depth);
+        let gateway = [
+            "deny d{i}: {} => 403",
+            "limit l{i}: {} => 5/s by cookie(uid)",
+            "cache c{i}: {} => 5s by host",
+            "mirror m{i}: {} => next",
+            "capture p{i}: {} => 5 for 5s",
+            "count t{i}: {} => top 5 by header(x) per 5s",
+        ];
+        match c.below(12) {
+            kind @ 0..6 => {
+                let statement = gateway[kind].replace("{i}", &i.to_string()).replace("{}", &condition);
+                writeln!(text, "{state}{statement}").unwrap();
+            }
+            6 => writeln!(text, "{state}route r{i}: {condition} => gray else next").unwrap(),
+            _ => writeln!(text, "{state}route r{i}: {condition} => {cluster}").unwrap(),
+        }
     }
     text + "default => prod"
 }

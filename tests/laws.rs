@@ -17,7 +17,7 @@ use common::{Choices, KINDS, Piece, RuleText, decide, moment};
 use http::{Request, Uri};
 use pointsman::engine::Moment;
 use pointsman::schema::canonical_path;
-use pointsman::{Condition, Engine, Limits, Statements};
+use pointsman::{Condition, Engine, Limits, State, Statements};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -252,6 +252,14 @@ fn statements(rules: &RuleText) -> Statements {
         Piece::Route("", name, condition, outcome) => all.route(name, condition, outcome),
         Piece::Route("shadow ", name, condition, outcome) => all.shadow_route(name, condition, outcome),
         Piece::Route(_, name, condition, outcome) => all.paused_route(name, condition, outcome),
+        Piece::Gateway(kind, state, name, condition, outcome) => {
+            let state = match *state {
+                "" => State::Live,
+                "shadow " => State::Shadow,
+                _ => State::Paused,
+            };
+            all.rule(state, *kind, name, condition, outcome)
+        }
         Piece::Default(outcome) => all.default(outcome),
     })
 }

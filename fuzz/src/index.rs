@@ -21,7 +21,17 @@ pub fn index(data: &[u8]) {
         let state = choices.one(&["", "", "", "", "shadow ", "paused "]);
         let depth = choices.below(3).saturating_sub(1);
         let cluster = choices.one(&["gray", "prod", "next", "gray 1, prod 1 by cookie(uid)"]);
-        text += &format!("{state}route r{route}: {} => {cluster}\n", common::condition(choices, depth));
+        let condition = common::condition(choices, depth);
+        text += &match choices.below(12) {
+            0 => format!("{state}deny d{route}: {condition} => 403\n"),
+            1 => format!("{state}limit l{route}: {condition} => 5/s by cookie(uid)\n"),
+            2 => format!("{state}cache c{route}: {condition} => 5s by host\n"),
+            3 => format!("{state}mirror m{route}: {condition} => next\n"),
+            4 => format!("{state}capture p{route}: {condition} => 5 for 5s\n"),
+            5 => format!("{state}count t{route}: {condition} => top 5 by header(x) per 5s\n"),
+            6 => format!("{state}route r{route}: {condition} => gray else next\n"),
+            _ => format!("{state}route r{route}: {condition} => {cluster}\n"),
+        };
     }
     text += "default => prod";
     let engine = match Engine::builder().schema(common::schema()).build(&*text) {

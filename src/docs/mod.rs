@@ -11,7 +11,7 @@ pub mod hashing {}
 
 #[doc = include_str!("releasing.md")]
 pub mod releasing {}
-#[cfg(feature = "source")]
+#[cfg(any(feature = "source", feature = "health"))]
 #[doc = include_str!("operations.md")]
 pub mod operations {}
 

@@ -19,12 +19,18 @@
 //! | `pointsman_source_failures` | | how many attempts in a row have failed |
 //! | `pointsman_source_rejected` | | 1 while it has a text that was refused |
 //! | `pointsman_last_good_failing` | | 1 while the last good rules cannot be kept in their file |
+//! | `pointsman_upstream_healthy` | `cluster`, `upstream` | 1 while an [upstream](Publisher::health) is not taken out |
+//! | `pointsman_upstream_requests_total`, `pointsman_upstream_failures_total` | `cluster`, `upstream` | requests that it was given, and those that failed |
+//! | `pointsman_upstream_ejections_total` | `cluster`, `upstream` | how often it was taken out |
+//! | `pointsman_cluster_unavailable_total` | `cluster` | requests that no upstream of the cluster took |
 //! | `pointsman_series_left_out` | | statements and targets that are not shown, for want of [room](Publisher::most) |
 //!
 //! `kind` is `route`, `cluster` or `default`, `state` is `live`, `shadow` or `paused`. All label values are names from
 //! the rules or from the application, and none comes from a request: so there are as many series as the rules have
 //! statements and targets, and no more than [the bound](Publisher::most).
 
+#[cfg(feature = "health")]
+mod health;
 mod publisher;
 #[cfg(feature = "source")]
 mod source;

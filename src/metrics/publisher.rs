@@ -51,7 +51,7 @@ pub struct Publisher {
     follow: Vec<Follow>,
     most: usize,
     /// What is published besides.
-    more: Option<Box<dyn Fn() + Send + Sync>>,
+    more: Vec<Box<dyn Fn() + Send + Sync>>,
     /// The series of statements that a recorder knows: it may keep them for good.
     shown: Mutex<HashSet<Series>>,
 }
@@ -65,7 +65,7 @@ impl Publisher {
     /// Publishes what this engine counts.
     pub fn new(engine: Engine) -> Self {
         let shown = Mutex::default();
-        Publisher { engine, in_flight: Vec::new(), follow: Vec::new(), most: 10_000, more: None, shown }
+        Publisher { engine, in_flight: Vec::new(), follow: Vec::new(), most: 10_000, more: Vec::new(), shown }
     }
 
     /// Publishes what is in flight as well. Of several, each cluster's are added up.
@@ -91,9 +91,9 @@ impl Publisher {
         self
     }
 
-    #[cfg(feature = "source")]
+    #[cfg(any(feature = "source", feature = "health"))]
     pub(super) fn with(mut self, more: impl Fn() + Send + Sync + 'static) -> Self {
-        self.more = Some(Box::new(more));
+        self.more.push(Box::new(more));
         self
     }
 
@@ -110,6 +110,8 @@ impl Publisher {
         describe_gauge!(IN_FLIGHT, Unit::Count, "Requests that a cluster has at hand");
         #[cfg(feature = "source")]
         super::source::describe();
+        #[cfg(feature = "health")]
+        super::health::describe();
         describe_gauge!(LEFT_OUT, Unit::Count, "Counts that are not shown, as there are too many");
     }
 
@@ -129,9 +131,7 @@ impl Publisher {
         counter!(RELOADS, "outcome" => "rejected").absolute(reloads.rejected);
         gauge!(REVISION).set(self.engine.rules().revision() as f64);
         self.publish_in_flight();
-        if let Some(more) = &self.more {
-            more();
-        }
+        self.more.iter().for_each(|more| more());
         if !self.follow.is_empty() {
             let sum = |count: fn(&Follow) -> u64| self.follow.iter().map(count).sum();
             counter!(REFUSED, "reason" => "untrusted").absolute(sum(Follow::untrusted));

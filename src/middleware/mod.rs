@@ -14,11 +14,13 @@
 //!   nothing any more.
 //! - [`PropagateLayer`] copies the decision into the requests that a service makes, and [`Follow`] lets the service that
 //!   gets them follow it: a request that is gray here is gray all the way.
+//! - With the feature `isolate`, `IsolateLayer` bounds what one cluster may take, and with `health`, `Health` takes
+//!   upstreams of a cluster out that fail.
 //! - [`CanonicalPathLayer`] refuses requests whose path could be read in two ways.
 //! - With the feature `axum`, [`Decision`](crate::Decision) is an extractor.
 //!
-//! None of them adds an error to the service it wraps, boxes a future, spawns a task or needs a runtime. All
-//! work with any body, and [`InFlightLayer`] alone wraps it.
+//! None of them adds an error to the service it wraps, boxes a future or spawns a task, and only the timeouts of `isolate`
+//! and `health` need a runtime. All work with any body (what refuses makes an empty one), and [`InFlightLayer`] alone wraps it.
 //!
 //! [tower]: https://docs.rs/tower
 //!
@@ -60,7 +62,11 @@ mod clusters;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
+#[cfg(feature = "health")]
+mod health;
 mod in_flight;
+#[cfg(feature = "isolate")]
+mod isolate;
 mod layer;
 mod service;
 
@@ -70,8 +76,15 @@ pub use clusters::{Chain, ChainStart, Clusters, ClustersError, Dispatch, Each, O
 #[cfg(feature = "axum")]
 pub use extract::NoDecision;
 pub use future::ResponseFuture;
+#[cfg(feature = "health")]
+pub use health::{
+    ClusterHealth, Health, HealthSettings, HealthStatus, UpstreamHealth, UpstreamState, Upstreams,
+    UpstreamsError, UpstreamsErrorKind, UpstreamsFuture,
+};
 pub use in_flight::{
     Drained, InFlight, InFlightBody, InFlightFuture, InFlightLayer, InFlightSplit, UnknownCluster,
 };
+#[cfg(feature = "isolate")]
+pub use isolate::{Isolate, IsolateFuture, IsolateLayer, Refused};
 pub use layer::TrafficSplitLayer;
 pub use service::TrafficSplit;

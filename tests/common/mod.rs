@@ -105,6 +105,7 @@ pub fn schema() -> Schema {
         (header("x-staff"), header("x-seats"), header("x-app"), header("x-seen"), header("x-from"));
     Schema::new()
         .clusters(["gray", "prod", "next", "old-er"])
+        .gateway(StatementKind::GATEWAY)
         .list("vips", List::strings(["a", "1001", "abc"]))
         .list("ports", List::int_ranges([1..=2, 42..=90]))
         .list("nets", List::networks(["10.0.0.0/24", "::1"]).unwrap())
@@ -228,6 +229,19 @@ pub fn decide(engine: &Engine, request: &Request<()>, moment: Moment) -> Answer 
     let explained = (explanation.cluster.clone(), explanation.rule.clone());
     assert_eq!(decided, explained, "{}\n{request:?}\n{explanation}", engine.rules().text());
     assert_eq!(decision.explain(request), explanation);
+    let matched: Vec<_> =
+        decision.matches().map(|hit| (hit.statement().kind(), hit.statement().name())).collect();
+    let told = explanation.steps.iter().filter(|step| step.kind != StatementKind::Route);
+    let told: Vec<_> = told
+        .filter(|step| step.matched == Some(true) && !step.no_key)
+        .map(|step| (step.kind, &*step.rule))
+        .collect();
+    assert_eq!(matched, told, "{}\n{request:?}\n{explanation}", engine.rules().text());
+    let denied = decision.denied().map(|hit| hit.statement().name());
+    assert_eq!(denied, explanation.denied.as_deref(), "{}", engine.rules().text());
+    let down = |cluster: usize| moment.chance >> (cluster % 64) & 1 == 0;
+    let [index, all, reference] = engine.decide_three_ways_at(request, moment, down);
+    assert!(index == all && all == reference, "{index:?}, {all:?}, {reference:?}\n{}", engine.rules().text());
     decided
 }
 
@@ -470,6 +484,8 @@ pub enum Piece {
     Cluster(String, String),
     /// State, name, condition, outcome.
     Route(&'static str, String, String, String),
+    /// Kind, state, name, condition, outcome.
+    Gateway(StatementKind, &'static str, String, String, String),
     Default(String),
 }
 
@@ -488,6 +504,9 @@ pub fn rule_set(c: &mut Choices<'_>) -> RuleText {
         let condition = condition(c, 3);
         statements.push(Piece::Route(state, name, condition, outcome(c, clusters)));
     }
+    for i in 0..c.below(8).saturating_sub(3) {
+        statements.insert(c.below(statements.len() + 1), gateway(c, i));
+    }
     statements.push(Piece::Default(outcome(c, clusters)));
     if c.rarely(4) {
         statements.rotate_left(1);
@@ -495,13 +514,45 @@ pub fn rule_set(c: &mut Choices<'_>) -> RuleText {
     RuleText { statements }
 }
 
+/// A statement of the service gateway.
+fn gateway(c: &mut Choices<'_>, at: usize) -> Piece {
+    let kind = StatementKind::GATEWAY[c.below(6)];
+    let state = c.one(&["", "", "", "shadow ", "paused "]);
+    let condition = condition(c, 2);
+    let times = ["30s", "10m", "250ms", "90s", "24h", "7d", "1500ms"];
+    let by = |c: &mut Choices<'_>| if c.below(2) == 0 { String::new() } else { format!(" by {}", key(c)) };
+    let outcome = match kind {
+        StatementKind::Deny => c.one(&["403", "400 \"no\"", "503 r\"a\\d\"", "599"]).to_owned(),
+        StatementKind::Limit => {
+            let rate = c.one(&["100/s", "5/10s", "1/m burst 3", "60/60s burst 60", "1/d"]);
+            format!("{rate}{}", by(c))
+        }
+        StatementKind::Cache => {
+            let stale = c.one(&["", " stale 10s", " stale 0s"]);
+            let with = c.one(&["", " with private", " with set_cookie, authorization"]);
+            format!("{}{stale}{}{with}", c.one(&times), by(c))
+        }
+        StatementKind::Mirror => c.one(&["next", "gray with unsafe", "\"old-er\""]).to_owned(),
+        StatementKind::Capture => format!("{} for {}", c.one(&["1", "50"]), c.one(&times)),
+        _ => format!("top {} by {} per {}", c.one(&["1", "20"]), key(c), c.one(&times)),
+    };
+    Piece::Gateway(kind, state, format!("g{at}"), condition, outcome)
+}
+
 /// An outcome that may name the first `made` logical clusters.
 fn outcome(c: &mut Choices<'_>, made: usize) -> String {
     let mut names: Vec<String> = ["gray", "prod", "next", "old-er", "\"gray\""].map(str::to_owned).to_vec();
     names.extend((0..made).map(|i| format!("made{i}")));
     let name = |c: &mut Choices<'_>| names[c.below(names.len())].clone();
+    let fallback = |c: &mut Choices<'_>, of: &str| {
+        let other = name(c);
+        let same = other.trim_matches('"') == of.trim_matches('"');
+        if c.below(4) > 0 || same { String::new() } else { format!(" else {other}") }
+    };
     if c.below(2) == 0 {
-        return name(c);
+        let one = name(c);
+        let fallback = fallback(c, &one);
+        return one + &fallback;
     }
     let mut arms: Vec<String> = Vec::new();
     for _ in 0..c.below(3) + 2 {
@@ -513,10 +564,15 @@ fn outcome(c: &mut Choices<'_>, made: usize) -> String {
     if arms.len() < 2 {
         return arms.remove(0);
     }
+    let fallbacks: Vec<_> = arms.iter().map(|arm| fallback(c, arm)).collect();
     let weights: Vec<&str> = arms.iter().map(|_| c.one(&["1", "50", "0.5", "99.9999", "0"])).collect();
     let all_zero = weights.iter().all(|w| *w == "0");
-    let arms: Vec<_> =
-        arms.iter().zip(weights).map(|(a, w)| format!("{a} {}", if all_zero { "1" } else { w })).collect();
+    let arms: Vec<_> = arms
+        .iter()
+        .zip(weights)
+        .zip(fallbacks)
+        .map(|((arm, weight), fallback)| format!("{arm} {}{fallback}", if all_zero { "1" } else { weight }))
+        .collect();
     match c.below(4) {
         3 => arms.join(","),
         2 => format!("{} by {} salt {}", arms.join(", "), key(c), c.one(&["\"a\"", "r\"spring\"", "\"\""])),
@@ -538,6 +594,9 @@ impl RuleText {
             Piece::Cluster(name, outcome) => format!("cluster {} = {outcome}", quoted(name)),
             Piece::Route(state, name, condition, outcome) => {
                 format!("{state}route {}: {condition} => {outcome}", quoted(name))
+            }
+            Piece::Gateway(kind, state, name, condition, outcome) => {
+                format!("{state}{kind} {name}: {condition} => {outcome}")
             }
             Piece::Default(outcome) => format!("default => {outcome}"),
         };
@@ -606,8 +665,13 @@ pub fn never_decides(rules: &RuleSet) -> Vec<String> {
         .filter(|lint| matches!(lint.code().as_str(), "never-reached" | "never-matches"))
         .filter_map(|lint| {
             let before = starts.iter().filter(|start| **start <= lint.span().start).count();
-            // A list or a default can have a lint as well, in the lines behind a route.
-            let inside = !text[starts[before.checked_sub(1)?]..lint.span().start].contains("\ndefault");
+            // Another statement can have a lint as well, in the lines behind a route.
+            let between = &text[starts[before.checked_sub(1)?]..lint.span().start];
+            let kinds = StatementKind::GATEWAY.map(StatementKind::word);
+            let inside = !between.lines().skip(1).any(|line| {
+                let line = line.trim_start_matches("paused ").trim_start_matches("shadow ");
+                line.starts_with("default") || kinds.iter().any(|kind| line.starts_with(&format!("{kind} ")))
+            });
             names.get(before - 1).filter(|_| inside).cloned()
         })
         .collect()

@@ -48,10 +48,10 @@ use crate::engine::{Decision, Engine};
 /// readiness and then called, in the response future.
 ///
 /// So backpressure of a cluster does not reach the server: requests for it wait in their futures, each
-/// holding its memory. Where a cluster can be slower than its requests come in, bound it for itself, for
-/// example with tower's `LoadShedLayer` over `ConcurrencyLimitLayer`, or `TimeoutLayer`, inside `Clusters`;
-/// and as the error of one cluster becomes the response to one request, turn it into a `503` there. A limit
-/// on everything belongs outside.
+/// holding its memory. Where a cluster can be slower than its requests come in, bound it for itself,
+/// inside `Clusters`: `IsolateLayer`, with the feature `isolate`, is tower's `LoadShedLayer` over
+/// `ConcurrencyLimitLayer` over `TimeoutLayer`, with responses in the place of their errors. A limit on everything
+/// belongs outside.
 ///
 /// As each request has a clone, a service must keep what counts in shared state, as tower's limits, `Buffer`
 /// and all clients do.

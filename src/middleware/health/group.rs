@@ -1,0 +1,123 @@
+//! The upstreams of one cluster: whose turn it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::accrual::{Claim, Out, Outcome, State, Upstream};
+use super::clock::Clock;
+use super::settings::HealthSettings;
+use super::trace::changed;
+
+/// The upstreams of one cluster.
+#[derive(Debug)]
+pub(super) struct Group {
+    cluster: Box<str>,
+    pub(super) upstreams: Box<[Upstream]>,
+    pub(super) settings: HealthSettings,
+    pub(super) clock: Clock,
+    /// Requests for which there was none.
+    pub(super) refused: AtomicU64,
+    out: Out,
+    turn: AtomicUsize,
+}
+
+/// A request at an upstream. Dropped before it has [ended](Ticket::ended), it is abandoned.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    group: Arc<Group>,
+    upstream: usize,
+    claim: Claim,
+    ended: bool,
+}
+
+// === impl Group ===
+
+impl Group {
+    pub(super) fn new(
+        cluster: &str,
+        names: impl Iterator<Item = Box<str>>,
+        settings: HealthSettings,
+        clock: Clock,
+    ) -> Self {
+        let upstreams: Box<[_]> = names.map(Upstream::new).collect();
+        let out = Out::new(upstreams.len(), settings.max_percent);
+        let (refused, turn) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Group { cluster: cluster.into(), upstreams, settings, clock, refused, out, turn }
+    }
+
+    /// Whether a request could be let through now.
+    #[inline]
+    pub(super) fn is_available(&self) -> bool {
+        self.out.count.load(Ordering::SeqCst) < self.upstreams.len() || self.is_due()
+    }
+
+    #[cold]
+    fn is_due(&self) -> bool {
+        let now = self.clock.now();
+        self.upstreams.iter().any(|upstream| upstream.is_usable(now))
+    }
+
+    /// An upstream for a request, and its place; in turn, each that is healthy or due. When there is none, how long until
+    /// there may be one.
+    pub(super) fn choose(self: &Arc<Self>) -> Result<(usize, Ticket), Duration> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        // All are healthy: no clock.
+        if self.out.count.load(Ordering::SeqCst) == 0
+            && let Some(at) = turn.checked_rem(self.upstreams.len())
+            && let Some(claim) = self.upstreams.get(at).and_then(|upstream| upstream.claim(0))
+        {
+            return Ok((at, self.ticket(at, claim)));
+        }
+        let now = self.clock.now();
+        let usable = || self.upstreams.iter().enumerate().filter(|(_, upstream)| upstream.is_usable(now));
+        // By their number and not from a place on: the one behind a gap would have the turns of two.
+        let first = turn.checked_rem(usable().count()).unwrap_or(0);
+        // What another claims meanwhile is left out.
+        for (at, upstream) in usable().skip(first).chain(usable()) {
+            if let Some(claim) = upstream.claim(now) {
+                return Ok((at, self.ticket(at, claim)));
+            }
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Err(self.until_due(now))
+    }
+
+    fn ticket(self: &Arc<Self>, upstream: usize, claim: Claim) -> Ticket {
+        Ticket { group: self.clone(), upstream, claim, ended: false }
+    }
+
+    fn until_due(&self, now: u64) -> Duration {
+        let until = self.upstreams.iter().filter_map(|upstream| match upstream.state() {
+            State::Ejected { until } => Some(until),
+            State::Healthy { .. } | State::Probing => None,
+        });
+        Duration::from_micros(until.min().unwrap_or(now).saturating_sub(now))
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    pub(super) fn settings(&self) -> &HealthSettings {
+        &self.group.settings
+    }
+
+    /// To be called once, with what the request came to.
+    pub(super) fn ended(&mut self, outcome: Outcome) {
+        self.ended = true;
+        let Some(upstream) = self.group.upstreams.get(self.upstream) else { return };
+        let Group { cluster, settings, out, clock, .. } = &*self.group;
+        if let Some(change) = upstream.ended(self.claim, outcome, settings, out, || clock.now()) {
+            changed(cluster, &upstream.name, change);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.ended(Outcome::Abandoned);
+        }
+    }
+}
