@@ -994,6 +994,64 @@ async fn what_was_fetched_before_a_purge_is_not_stored_after_it() {
     }
 }
 
+/// Each task changes a target of its own and reads it back, while others read it, all is purged now and then, and there is
+/// room for a part of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_changed_a_target_reads_the_change() {
+    const TASKS: usize = 16;
+    let versions: Arc<[AtomicUsize; TASKS]> = Arc::default();
+    let inner = versions.clone();
+    let backend = service_fn(move |request: Request<()>| {
+        let versions = inner.clone();
+        async move {
+            let target: usize = request.uri().path()[1..].parse().unwrap();
+            if request.method() == Method::POST {
+                versions[target].fetch_add(1, SeqCst);
+                tokio::task::yield_now().await;
+                return Ok(Response::new(Full::<Bytes>::default()));
+            }
+            let body = format!("{target} {} {}", versions[target].load(SeqCst), "x".repeat(1000));
+            tokio::task::yield_now().await;
+            Ok(Response::new(Full::from(body)))
+        }
+    });
+    let layer = CacheLayer::builder().capacity(24_000).build();
+    let client = client(&engine("cache c: method == \"GET\" => 60s"), &layer, backend);
+    let read = async |client: Client<Full<Bytes>>, target: usize| {
+        let body = text(client.oneshot(get(&format!("/{target}"))).await.unwrap()).await;
+        let (found, rest) = body.split_once(' ').unwrap();
+        assert_eq!(found, target.to_string());
+        rest.split_once(' ').unwrap().0.parse::<usize>().unwrap()
+    };
+    let tasks = (0..TASKS).map(|own| {
+        let (client, cache, versions) = (client.clone(), layer.cache(), versions.clone());
+        tokio::spawn(async move {
+            for round in 1..=200 {
+                let post = Request::post(format!("/{own}")).body(()).unwrap();
+                client.clone().oneshot(post).await.unwrap();
+                for other in 0..4 {
+                    assert_eq!(read(client.clone(), own).await, round);
+                    let other = (own + other + round) % TASKS;
+                    let at_least = if other == own { round } else { 0 };
+                    let version = read(client.clone(), other).await;
+                    assert!((at_least..=versions[other].load(SeqCst)).contains(&version));
+                }
+                if round % 50 == own {
+                    cache.purge_all();
+                }
+            }
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let counts = layer.cache().counts();
+    let rule = counts.rule("c").unwrap();
+    assert!(rule.hits + rule.coalesced > 1000 && counts.invalidated > 1000, "{counts:?}");
+    println!("{counts:?}");
+}
+
 // === cost ===
 
 #[test]

@@ -150,6 +150,15 @@ impl fmt::Display for Refusal {
     }
 }
 
+// === impl CacheCounts ===
+
+impl CacheCounts {
+    /// Those of a statement, by its name. `None` if the rules that decided last have none, or no request has matched any yet.
+    pub fn rule(&self, name: &str) -> Option<&CacheRuleCounts> {
+        self.rules.iter().find(|rule| rule.name == name)
+    }
+}
+
 // === impl CacheRuleCounts ===
 
 impl CacheRuleCounts {

@@ -69,11 +69,6 @@ impl Flights {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
-        self.table().under_way.len()
-    }
 }
 
 // === impl Lead ===

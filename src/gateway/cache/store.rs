@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use moka::Expiry;
 use moka::notification::RemovalCause;
-use moka::ops::compute::{CompResult, Op};
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 use smallvec::SmallVec;
 
@@ -28,6 +28,7 @@ pub(super) struct Store {
     epochs: RwLock<Epochs>,
     hasher: foldhash::fast::RandomState,
     variants: usize,
+    serial: AtomicU64,
     pub(super) happened: Arc<Happened>,
 }
 
@@ -44,15 +45,15 @@ pub(super) struct Happened {
 pub(super) struct Resource {
     rule: Arc<str>,
     target: Arc<Target>,
+    /// Counts all that were ever stored: a later one has a larger number.
+    serial: u64,
     /// The latest first; at least one.
     variants: SmallVec<[Arc<Stored>; 1]>,
 }
 
-/// The entries of each target, by its hash. Another target of the same hash does no harm.
-///
-/// With each entry stands how often it came less how often it went: the cache tells us of both, and not always in their
-/// order.
-type Index = HashMap<u64, SmallVec<[(Key, i32); 1]>, foldhash::fast::RandomState>;
+/// The entries of each target, by its hash, with the serial number of what they have at least. Another target of the same hash
+/// does no harm.
+type Index = HashMap<u64, SmallVec<[(Key, u64); 1]>, foldhash::fast::RandomState>;
 
 /// How often all, and the targets of a hash, were purged.
 struct Epochs {
@@ -96,11 +97,11 @@ impl Store {
                     RemovalCause::Replaced => return,
                     RemovalCause::Explicit => {}
                 }
-                note(&mut lock(&gone), resource.target.hash, &key, -1);
+                forget(&mut lock(&gone), resource.target.hash, &key, resource.serial);
             })
             .build_with_hasher(hasher.clone());
         let epochs = RwLock::new(Epochs { all: 0, targets: Box::new([0; EPOCHS]) });
-        Store { cache, index, epochs, hasher, variants, happened }
+        Store { cache, index, epochs, hasher, variants, serial: AtomicU64::new(0), happened }
     }
 
     pub(super) fn hash(&self, what: impl Hash) -> u64 {
@@ -136,40 +137,55 @@ impl Store {
         if epochs.ticket(target.hash) != ticket {
             return false;
         }
-        let result = self.cache.entry(key.clone()).and_compute_with(|earlier| {
+        self.change(key, |earlier| {
             let mut variants = SmallVec::new();
             variants.push(stored.clone());
             if let Some(earlier) = earlier {
-                let others = earlier.value().variants.iter().filter(|other| !other.same_selection(stored));
+                let others = earlier.variants.iter().filter(|other| !other.same_selection(stored));
                 variants.extend(others.take(self.variants.saturating_sub(1)).cloned());
             }
-            Op::Put(Arc::new(Resource { rule: rule.clone(), target: target.clone(), variants }))
+            Some((rule.clone(), target.clone(), variants))
         });
-        if let CompResult::Inserted(_) = result {
-            note(&mut lock(&self.index), target.hash, key, 1);
-        }
         drop(epochs);
         // Otherwise the bound would be passed by what some dozens of requests store.
         self.cache.run_pending_tasks();
         true
     }
 
-    /// Removes what a request selects.
+    /// Removes one response.
     pub(super) fn remove(&self, key: &Key, gone: &Arc<Stored>) {
-        self.cache.entry(key.clone()).and_compute_with(|earlier| {
-            let Some(earlier) = earlier else { return Op::Nop };
-            let resource = earlier.value();
-            let variants: SmallVec<_> =
-                resource.variants.iter().filter(|stored| !Arc::ptr_eq(stored, gone)).cloned().collect();
-            if variants.is_empty() {
-                return Op::Remove;
-            }
-            Op::Put(Arc::new(Resource {
-                rule: resource.rule.clone(),
-                target: resource.target.clone(),
-                variants,
-            }))
+        self.change(key, |earlier| {
+            let earlier = earlier?;
+            let others = earlier.variants.iter().filter(|stored| !Arc::ptr_eq(stored, gone));
+            Some((earlier.rule.clone(), earlier.target.clone(), others.cloned().collect()))
         });
+    }
+
+    /// Puts something in the place of what is stored under a key: nothing at all where it has no responses.
+    fn change(
+        &self,
+        key: &Key,
+        make: impl FnOnce(Option<&Resource>) -> Option<(Arc<str>, Arc<Target>, SmallVec<[Arc<Stored>; 1]>)>,
+    ) {
+        let mut made = None;
+        self.cache.entry(key.clone()).and_compute_with(|earlier| {
+            let earlier = earlier.map(|entry| entry.into_value());
+            match make(earlier.as_deref()) {
+                None => Op::Nop,
+                Some((_, _, variants)) if variants.is_empty() => Op::Remove,
+                Some((rule, target, variants)) => {
+                    let serial = self.serial.fetch_add(1, Relaxed);
+                    made = Some((target.hash, serial));
+                    Op::Put(Arc::new(Resource { rule, target, serial, variants }))
+                }
+            }
+        });
+        let Some((target, serial)) = made else { return };
+        note(&mut lock(&self.index), target, key, serial);
+        // It may have been pushed out before it was noted.
+        if !self.cache.contains_key(key) {
+            forget(&mut lock(&self.index), target, key, serial);
+        }
     }
 
     /// Removes all that is stored for a target (RFC 9111, 4.4).
@@ -207,22 +223,24 @@ impl Store {
         (self.cache.weighted_size(), self.cache.entry_count())
     }
 
-    #[cfg(test)]
-    pub(super) fn indexed(&self) -> usize {
-        lock(&self.index).len()
+}
+
+/// An entry is there.
+fn note(index: &mut Index, target: u64, key: &Key, serial: u64) {
+    let keys = index.entry(target).or_default();
+    match keys.iter_mut().find(|(known, _)| known == key) {
+        Some((_, latest)) => *latest = serial.max(*latest),
+        None => keys.push((key.clone(), serial)),
     }
 }
 
-/// One more or one less of an entry.
-fn note(index: &mut Index, target: u64, key: &Key, change: i32) {
-    let keys = index.entry(target).or_default();
-    match keys.iter_mut().find(|(known, _)| known == key) {
-        Some((_, count)) => *count += change,
-        None => keys.push((key.clone(), change)),
-    }
-    keys.retain(|(_, count)| *count != 0);
-    if keys.is_empty() {
-        index.remove(&target);
+/// An entry is gone, unless a later one has taken its place: moka tells us when it finds the time.
+fn forget(index: &mut Index, target: u64, key: &Key, serial: u64) {
+    if let Some(keys) = index.get_mut(&target) {
+        keys.retain(|(known, latest)| known != key || *latest > serial);
+        if keys.is_empty() {
+            index.remove(&target);
+        }
     }
 }
 
@@ -289,5 +307,70 @@ impl Expiry<Key, Arc<Resource>> for Useless {
         _: Option<Duration>,
     ) -> Option<Duration> {
         resource.keep()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use http::StatusCode;
+
+    use super::*;
+    use crate::engine::Cache as Statement;
+    use crate::gateway::cache::policy::Terms;
+
+    fn stored(size: usize) -> Arc<Stored> {
+        let second = Duration::from_secs(1);
+        let rule = Statement {
+            fresh: second,
+            stale: Duration::ZERO,
+            keyed: false,
+            private: false,
+            set_cookie: false,
+            authorization: false,
+        };
+        let now = SystemTime::UNIX_EPOCH;
+        let headers = HeaderMap::new();
+        let terms = Terms::of(&rule, StatusCode::OK, &headers, now, now).unwrap();
+        Arc::new(Stored::new(StatusCode::OK, &headers, vec![0; size].into(), terms, &headers, now))
+    }
+
+    /// Two threads store, remove and invalidate a few targets in a store with room for some of them.
+    #[test]
+    fn the_index_has_what_the_store_has_whatever_happened() {
+        let store = Store::new(20_000, 2);
+        let rule: Arc<str> = "r".into();
+        let put = |at: u64, by: u64| {
+            let target = Arc::new(Target::new(at, &at.to_le_bytes()));
+            let key: Key = [at.to_le_bytes(), by.to_le_bytes()].as_flattened().into();
+            let stored = stored(1000 + by as usize);
+            store.put(&key, &target, &rule, &stored, store.ticket(at));
+            (key, stored)
+        };
+        let work = |seed: u64| {
+            for round in 0..5_000_u64 {
+                let dice = (round * 7 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+                let (key, stored) = put(dice % 23, dice / 23 % 3);
+                match dice / 69 % 8 {
+                    0 => store.remove(&key, &stored),
+                    1 => store.invalidate(dice % 23),
+                    2 if round % 100 == 0 => drop(store.purge(|_| true)),
+                    _ => {}
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| work(1));
+            scope.spawn(|| work(2));
+        });
+        let (bytes, entries) = store.holds();
+        assert!(bytes <= 20_000 && entries > 0);
+        let indexed: usize = lock(&store.index).values().map(|keys| keys.len()).sum();
+        assert_eq!(indexed as u64, entries);
+        for target in 0..23 {
+            store.invalidate(target);
+        }
+        assert_eq!((store.holds(), lock(&store.index).len()), ((0, 0), 0));
     }
 }
