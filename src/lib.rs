@@ -76,8 +76,8 @@
 //!
 //! # Time, chance and threads
 //!
-//! Nothing but a follower of rules, with the feature `source`, starts a task; it, and the timeouts of the features `isolate`
-//! and `health`, need a runtime. Time and chance are
+//! Nothing but a follower of rules, with the feature `source`, and the cache, with the feature `cache`, starts a task; they,
+//! and the timeouts of the features `isolate` and `health`, need a runtime. Time and chance are
 //! asked for once a decision, and only if the rules need them; both can be [given from outside](Moment). Deciding takes
 //! no lock.
 

@@ -46,7 +46,10 @@ impl Clock {
 
 fn engine(rules: &str) -> Engine {
     let schema = Schema::new().clusters(["gray", "prod"]).gateway([StatementKind::Cache]);
-    Engine::builder().schema(schema).build(format!("{rules}\nroute g: header(x-gray) == \"1\" => gray\ndefault => prod")).unwrap()
+    Engine::builder()
+        .schema(schema)
+        .build(format!("{rules}\nroute g: header(x-gray) == \"1\" => gray\ndefault => prod"))
+        .unwrap()
 }
 
 fn client<S, B>(engine: &Engine, layer: &CacheLayer, backend: S) -> Client<B>
@@ -143,9 +146,11 @@ enum Status {
 impl Values {
     /// With dates in the place of `@30`.
     fn all(&self) -> Vec<String> {
-        let date = |text: &String| match text.strip_prefix('@').map(|seconds| seconds.parse::<i64>().unwrap()) {
+        let date = |text: &String| match text.strip_prefix('@').map(|seconds| seconds.parse::<i64>().unwrap())
+        {
             Some(seconds) => {
-                let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000u64.saturating_add_signed(seconds));
+                let at = SystemTime::UNIX_EPOCH
+                    + Duration::from_secs(1_700_000_000u64.saturating_add_signed(seconds));
                 httpdate::fmt_http_date(at)
             }
             None => text.clone(),
@@ -286,7 +291,8 @@ async fn run(case: &Case) -> Result<(), String> {
 
 #[tokio::test(start_paused = true)]
 async fn rfc_9111_case_by_case() {
-    let cases = include_str!("cache/rfc9111.jsonl").lines().map(|line| serde_json::from_str::<Case>(line).unwrap());
+    let cases =
+        include_str!("cache/rfc9111.jsonl").lines().map(|line| serde_json::from_str::<Case>(line).unwrap());
     let mut wrong = Vec::new();
     let mut count = 0;
     for case in cases {
@@ -298,10 +304,114 @@ async fn rfc_9111_case_by_case() {
     assert_eq!(count, 145);
 }
 
+/// Texts that some part of the way would take for something that they are not.
+const ODD: &[&[u8]] = &[
+    b"",
+    b",",
+    b"=",
+    b"\"",
+    b"\"\\",
+    b"max-age",
+    b"max-age=",
+    b"max-age=\"",
+    b"max-age=18446744073709551615",
+    b"max-age=10, max-age=20",
+    b"s-maxage=99999999999999999999, private=\"a",
+    b"stale-while-revalidate=18446744073709551616",
+    b"stale-if-error=4294967296, max-stale=18446744073709551615, min-fresh=18446744073709551615",
+    b"no-cache=\"set-cookie\", must-revalidate",
+    b"public, immutable",
+    b"18446744073709551615",
+    b"-1",
+    b"0",
+    b"*",
+    b"W/",
+    b"\"a\", W/\"b",
+    b"x-odd, , cookie, \xff\xfe, a b",
+    b"Thu, 01 Jan 1970 00:00:00 GMT",
+    b"Fri, 31 Dec 9999 23:59:59 GMT",
+    b"Thu, 01 Jan 0001 00:00:00 GMT",
+    b"Sunday, 06-Nov-94 08:49:37 GMT",
+    b"\xff\x80",
+    b"304",
+    b"a, close, x-odd, content-length",
+];
+
+/// Whatever stands in the header fields, there is an answer, and the time goes forwards and back.
+#[tokio::test(start_paused = true)]
+async fn nothing_in_a_header_field_makes_it_fail() {
+    const FIELDS: [&str; 16] = [
+        "cache-control",
+        "pragma",
+        "age",
+        "date",
+        "expires",
+        "vary",
+        "etag",
+        "last-modified",
+        "if-none-match",
+        "if-modified-since",
+        "connection",
+        "cache-status",
+        "content-length",
+        "x-odd",
+        "host",
+        "set-cookie",
+    ];
+    const STATUSES: [u16; 8] = [200, 200, 200, 204, 304, 404, 503, 999];
+    let mut state = 1_u64;
+    let mut below = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let clock = Clock::default();
+    let layer = clock.layer(CacheLayer::builder().cache_status("a \"b\" \u{e9}\n").capacity(100_000));
+    let next: Arc<Mutex<(u16, HeaderMap)>> = Arc::default();
+    let inner = next.clone();
+    let backend = service_fn(move |_: Request<()>| {
+        let (status, headers) = inner.lock().unwrap().clone();
+        let mut response = Response::new(Full::from("body"));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        *response.headers_mut() = headers;
+        async move { Ok(response) }
+    });
+    let client = client(&engine("cache c: true => 60s stale 60s with private, set_cookie"), &layer, backend);
+    for _ in 0..20_000 {
+        let mut odd = |most: usize| {
+            let mut headers = HeaderMap::new();
+            for _ in 0..below(most) {
+                let value = HeaderValue::from_bytes(ODD[below(ODD.len())]).unwrap();
+                headers.append(FIELDS[below(FIELDS.len())], value);
+            }
+            (headers, below(1000))
+        };
+        let (headers, dice) = odd(8);
+        *next.lock().unwrap() = (STATUSES[dice % STATUSES.len()], headers);
+        let (headers, dice) = odd(4);
+        clock.set(if dice % 10 == 0 { 0 } else { dice as u64 });
+        let mut request = get(["/a", "/b", "/c"][dice % 3]);
+        *request.headers_mut() = headers;
+        let response = client.clone().oneshot(request).await.unwrap();
+        assert!(response.headers().contains_key("cache-status"));
+        assert!(["body", ""].contains(&&*text(response).await));
+    }
+    let counts = layer.cache().counts();
+    let rule = counts.rule("c").unwrap();
+    assert!(
+        rule.hits > 500 && rule.stale_hits > 100 && rule.revalidated > 100 && rule.stored > 500,
+        "{counts:?}"
+    );
+}
+
 // === what a response is stored under ===
 
 /// Answers with how often it was called.
-fn counting(calls: &Arc<AtomicUsize>) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send> + Clone + Send + use<> {
+fn counting(
+    calls: &Arc<AtomicUsize>,
+) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send>
++ Clone
++ Send
++ use<> {
     let calls = calls.clone();
     service_fn(move |_: Request<()>| {
         let count = calls.fetch_add(1, SeqCst) + 1;
@@ -333,7 +443,8 @@ async fn clusters_keys_and_statements_have_responses_of_their_own() {
         assert_eq!(ask("/b", &[]).await, "5");
     }
     let counts = layer.cache().counts();
-    let names: Vec<_> = counts.rules.iter().map(|rule| (&*rule.name, rule.stored, rule.hits, rule.misses)).collect();
+    let names: Vec<_> =
+        counts.rules.iter().map(|rule| (&*rule.name, rule.stored, rule.hits, rule.misses)).collect();
     assert_eq!(names, [("a", 3, 3, 3), ("all", 2, 2, 2)]);
     assert_eq!(counts.entries, 5);
 }
@@ -441,7 +552,10 @@ struct Gate {
 
 impl Gate {
     fn new(
-        answer: impl Fn(usize, &Request<()>) -> Result<Response<Full<Bytes>>, &'static str> + Send + Sync + 'static,
+        answer: impl Fn(usize, &Request<()>) -> Result<Response<Full<Bytes>>, &'static str>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         Gate { calls: Arc::default(), open: Arc::new(Semaphore::new(0)), answer: Arc::new(answer) }
     }
@@ -460,7 +574,12 @@ impl Gate {
         self.calls.load(SeqCst)
     }
 
-    fn service(&self) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send> + Clone + Send + use<> {
+    fn service(
+        &self,
+    ) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send>
+    + Clone
+    + Send
+    + use<> {
         let gate = self.clone();
         service_fn(move |request: Request<()>| {
             let gate = gate.clone();
@@ -473,11 +592,17 @@ impl Gate {
     }
 }
 
-fn stampede(client: &Client<Full<Bytes>>, count: usize, request: impl Fn(usize) -> Request<()>) -> Vec<tokio::task::JoinHandle<Result<Answer<Full<Bytes>>, &'static str>>> {
+fn stampede(
+    client: &Client<Full<Bytes>>,
+    count: usize,
+    request: impl Fn(usize) -> Request<()>,
+) -> Vec<tokio::task::JoinHandle<Result<Answer<Full<Bytes>>, &'static str>>> {
     (0..count).map(|at| tokio::spawn(client.clone().oneshot(request(at)))).collect()
 }
 
-async fn bodies(answers: Vec<tokio::task::JoinHandle<Result<Answer<Full<Bytes>>, &'static str>>>) -> BTreeMap<String, usize> {
+async fn bodies(
+    answers: Vec<tokio::task::JoinHandle<Result<Answer<Full<Bytes>>, &'static str>>>,
+) -> BTreeMap<String, usize> {
     let mut bodies = BTreeMap::new();
     for answer in answers {
         let body = match answer.await.unwrap() {
@@ -654,7 +779,8 @@ async fn who_wants_its_own_waits_for_nobody() {
     let gate = Gate::saying(&[]);
     let layer = CacheLayer::new();
     let client = client(&engine("cache c: true => 60s"), &layer, gate.service());
-    let answers = stampede(&client, 10, |_| Request::get("/").header("cache-control", "no-cache").body(()).unwrap());
+    let answers =
+        stampede(&client, 10, |_| Request::get("/").header("cache-control", "no-cache").body(()).unwrap());
     settle().await;
     assert_eq!(gate.calls(), 10);
     gate.open.add_permits(10);
@@ -716,7 +842,10 @@ impl Body for Stream {
     type Data = Bytes;
     type Error = &'static str;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         self.0.poll_recv(cx)
     }
 }
@@ -801,7 +930,9 @@ async fn trailers_are_passed_on_and_keep_a_response_out() {
     let (client, senders) = streaming(&layer, 1);
     let mut first = client.clone().oneshot(get("/")).await.unwrap();
     senders[0].send(data(3)).unwrap();
-    senders[0].send(Ok(Frame::trailers(HeaderMap::from_iter([("x-a".parse().unwrap(), "1".parse().unwrap())])))).unwrap();
+    senders[0]
+        .send(Ok(Frame::trailers(HeaderMap::from_iter([("x-a".parse().unwrap(), "1".parse().unwrap())]))))
+        .unwrap();
     drop(senders);
     assert!(first.frame().await.unwrap().unwrap().is_data());
     assert_eq!(first.frame().await.unwrap().unwrap().into_trailers().unwrap()["x-a"], "1");
@@ -860,7 +991,10 @@ async fn bodies_that_are_collected_at_a_time_have_a_bound() {
 
 // === bounds and purges ===
 
-fn sized(size: usize) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send> + Clone + Send {
+fn sized(
+    size: usize,
+) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send> + Clone + Send
+{
     service_fn(move |_: Request<()>| async move { Ok(Response::new(Full::from(vec![b'x'; size]))) })
 }
 
@@ -889,7 +1023,9 @@ fn real_memory_stays_below_twice_the_capacity() {
         let buffer = Bytes::from(vec![b'x'; 64 << 10]);
         let mut response = Response::new(Full::<Bytes>::from(buffer.slice(..1000)));
         for name in ["x-a", "x-b", "x-c", "etag", "content-type"] {
-            response.headers_mut().insert(name, HeaderValue::from_maybe_shared(buffer.slice(1000..1040)).unwrap());
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_maybe_shared(buffer.slice(1000..1040)).unwrap());
         }
         Ok(response)
     });
@@ -917,9 +1053,16 @@ fn real_memory_stays_below_twice_the_capacity() {
 async fn purges_take_what_is_meant() {
     let layer = CacheLayer::new();
     let calls = Arc::default();
-    let client = client(&engine("cache a: path under \"/a\" => 60s\ncache b: true => 60s"), &layer, counting(&calls));
-    let targets =
-        ["http://x.test/a/1", "http://x.test/a/2", "http://x.test/ab", "http://y.test:81/a/1", "http://y.test:81/c?q=1", "http://x.test/z/../a/3"];
+    let client =
+        client(&engine("cache a: path under \"/a\" => 60s\ncache b: true => 60s"), &layer, counting(&calls));
+    let targets = [
+        "http://x.test/a/1",
+        "http://x.test/a/2",
+        "http://x.test/ab",
+        "http://y.test:81/a/1",
+        "http://y.test:81/c?q=1",
+        "http://x.test/z/../a/3",
+    ];
     let fill = async || {
         for target in targets {
             text(client.clone().oneshot(get(target)).await.unwrap()).await;
@@ -1059,8 +1202,9 @@ fn a_request_that_no_statement_matches_allocates_nothing_more() {
     type Inner = std::future::Ready<Result<Response<Full<Bytes>>, &'static str>>;
     let engine = engine("cache c: path == \"/c\" => 60s");
     let layer = CacheLayer::new();
-    let mut service = layer
-        .layer(service_fn(|_: Request<()>| -> Inner { std::future::ready(Ok(Response::new(Full::default()))) }));
+    let mut service = layer.layer(service_fn(|_: Request<()>| -> Inner {
+        std::future::ready(Ok(Response::new(Full::default())))
+    }));
     let request = |method: &str, path: &str| {
         let mut request = Request::builder().method(method).uri(path).body(()).unwrap();
         let decision = engine.decide(&request);
@@ -1081,6 +1225,38 @@ fn a_request_that_no_statement_matches_allocates_nothing_more() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_hit_allocates_for_its_header_fields_and_little_more() {
+    let engine = engine("cache c: true => 60s");
+    let layer = CacheLayer::new();
+    let backend = service_fn(async |_: Request<()>| {
+        let response = Response::builder().header("content-type", "text/html").header("etag", "\"abc\"");
+        Ok::<_, &'static str>(response.header("x-a", "b").body(Full::<Bytes>::from("body")).unwrap())
+    });
+    let mut service = layer.layer(backend);
+    let request = || {
+        let mut request = Request::get("http://shop.example.com/catalog/7?page=2").body(()).unwrap();
+        let decision = engine.decide(&request);
+        request.extensions_mut().insert(decision);
+        request
+    };
+    text(service.call(request()).await.unwrap()).await;
+    settle().await;
+    let mut most = 0;
+    for _ in 0..100 {
+        let request = request();
+        let info = allocation_counter::measure(|| {
+            let mut future = std::pin::pin!(service.call(request));
+            assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        });
+        most = info.count_total.max(most);
+    }
+    println!("{most} allocations");
+    // Two of a map of header fields, those of `Age`, and now and then some of moka's.
+    assert!(most <= 16, "{most}");
+    assert_eq!(counts(&layer.cache()).hits, 100);
+}
+
 #[test]
 fn without_a_runtime_everything_is_passed_on() {
     let engine = engine("cache c: true => 60s");
@@ -1089,7 +1265,8 @@ fn without_a_runtime_everything_is_passed_on() {
     let client = client(&engine, &layer, counting(&calls));
     for expected in ["1", "2"] {
         let mut cx = Context::from_waker(Waker::noop());
-        let mut future = std::pin::pin!(async { text(client.clone().oneshot(get("/")).await.unwrap()).await });
+        let mut future =
+            std::pin::pin!(async { text(client.clone().oneshot(get("/")).await.unwrap()).await });
         assert_eq!(future.as_mut().poll(&mut cx), Poll::Ready(expected.to_owned()));
     }
     assert_eq!(counts(&layer.cache()).refused(Refusal::NoRuntime), 2);
@@ -1109,7 +1286,10 @@ async fn an_axum_server_behind_a_cache_over_real_connections() {
         let calls = calls.clone();
         async move || {
             let count = calls.fetch_add(1, SeqCst) + 1;
-            ([("cache-control", "max-age=100"), ("etag", "\"v1\"")], format!("page {count} {}", "x".repeat(200_000)))
+            (
+                [("cache-control", "max-age=100"), ("etag", "\"v1\"")],
+                format!("page {count} {}", "x".repeat(200_000)),
+            )
         }
     };
     let layer = CacheLayer::builder().cache_status("edge").build();
@@ -1141,7 +1321,10 @@ async fn an_axum_server_behind_a_cache_over_real_connections() {
     let (parts, body) = ask("HEAD", &[]).await;
     assert_eq!((body.len(), parts.headers["content-length"].to_str().unwrap()), (0, "200007"));
     let (parts, body) = ask("GET", &[("if-none-match", "\"v1\"")]).await;
-    assert_eq!((parts.status, body.len(), &parts.headers["etag"]), (StatusCode::NOT_MODIFIED, 0, &HeaderValue::from_static("\"v1\"")));
+    assert_eq!(
+        (parts.status, body.len(), &parts.headers["etag"]),
+        (StatusCode::NOT_MODIFIED, 0, &HeaderValue::from_static("\"v1\""))
+    );
     assert_eq!(calls.load(SeqCst), 1);
 
     ask("POST", &[]).await;

@@ -144,7 +144,7 @@ impl<B: Body> Body for CacheBody<B> {
             Kind::Inner { body } => body.size_hint(),
             Kind::Own { data } => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
             Kind::Fed { rest: Some(rest), .. } => rest.size_hint(),
-            Kind::Fed { left, .. } => left.clone(),
+            Kind::Fed { left, .. } => *left,
         }
     }
 }

@@ -65,7 +65,15 @@ struct Passed {
     changes: Option<(Arc<Shared>, u64)>,
 }
 
+/// The first live `cache` statement that a request matched.
+struct Ruled<'d> {
+    rule: Arc<Rule>,
+    cluster: usize,
+    by: Option<&'d [u8]>,
+}
+
 /// What is to be done with a request.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 enum Plan<B: Body> {
     Pass(Passed),
     Answer(Response<CacheBody<B>>),
@@ -149,7 +157,7 @@ fn plan<ReqBody, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> P
     // `None` for those that nobody decided about, too.
     let rule = request.extensions().get::<Decision>().and_then(|decision| rule(shared, decision));
     let reads = [Method::GET, Method::HEAD].contains(method);
-    let Some((rule, decision, by)) = rule else {
+    let Some(Ruled { rule, cluster, by }) = rule else {
         return Plan::Pass(Passed { status: None, changes: changes(shared, request) });
     };
     let pass = |why| {
@@ -170,7 +178,7 @@ fn plan<ReqBody, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> P
         return pass(Why::Bypass);
     }
     let mut text = SmallVec::<[u8; 256]>::new();
-    let start = write_key(rule.number, decision.cluster_index(), by, &mut text);
+    let start = write_key(rule.number, cluster, by, &mut text);
     write_target(request.uri(), request.headers(), &mut text);
     let target = text.get(start..).unwrap_or_default();
     let found = shared.store.get(&text, request.headers());
@@ -233,7 +241,7 @@ fn plan<ReqBody, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> P
 }
 
 /// The first live `cache` statement that a request matched. Shadows are counted.
-fn rule<'d>(shared: &Shared, decision: &'d Decision) -> Option<(Arc<Rule>, &'d Decision, Option<&'d [u8]>)> {
+fn rule<'d>(shared: &Shared, decision: &'d Decision) -> Option<Ruled<'d>> {
     let is_cache = |hit: &crate::engine::Match<'_>| matches!(hit.statement().action(), Action::Cache(_));
     let mut hits = decision.matches().filter(is_cache).peekable();
     hits.peek()?;
@@ -241,7 +249,7 @@ fn rule<'d>(shared: &Shared, decision: &'d Decision) -> Option<(Arc<Rule>, &'d D
     for hit in hits {
         let rule = kept.get(hit.index(), hit.statement())?;
         if hit.is_live() {
-            return Some((rule, decision, hit.key()));
+            return Some(Ruled { rule, cluster: decision.cluster_index(), by: hit.key() });
         }
         add(&rule.tally.shadowed);
     }

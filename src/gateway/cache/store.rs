@@ -222,7 +222,6 @@ impl Store {
         self.cache.run_pending_tasks();
         (self.cache.weighted_size(), self.cache.entry_count())
     }
-
 }
 
 /// An entry is there.
