@@ -370,13 +370,13 @@ async fn nothing_in_a_header_field_makes_it_fail() {
     let inner = next.clone();
     let backend = service_fn(move |_: Request<()>| {
         let (status, headers) = inner.lock().unwrap().clone();
-        let mut response = Response::new(Full::from("body"));
+        let mut response = Response::new(Full::<Bytes>::from("body"));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
         *response.headers_mut() = headers;
         async move { Ok(response) }
     });
     let client = client(&engine("cache c: true => 60s stale 60s with private, set_cookie"), &layer, backend);
-    for _ in 0..20_000 {
+    for round in 0..20_000 {
         let mut odd = |most: usize| {
             let mut headers = HeaderMap::new();
             for _ in 0..below(most) {
@@ -388,17 +388,20 @@ async fn nothing_in_a_header_field_makes_it_fail() {
         let (headers, dice) = odd(8);
         *next.lock().unwrap() = (STATUSES[dice % STATUSES.len()], headers);
         let (headers, dice) = odd(4);
-        clock.set(if dice % 10 == 0 { 0 } else { dice as u64 });
+        clock.set(if dice % 10 == 0 { 0 } else { round * 5 + dice as u64 });
         let mut request = get(["/a", "/b", "/c"][dice % 3]);
         *request.headers_mut() = headers;
         let response = client.clone().oneshot(request).await.unwrap();
         assert!(response.headers().contains_key("cache-status"));
+        if round % 50 == 0 {
+            layer.cache().purge_all();
+        }
         assert!(["body", ""].contains(&&*text(response).await));
     }
     let counts = layer.cache().counts();
     let rule = counts.rule("c").unwrap();
     assert!(
-        rule.hits > 500 && rule.stale_hits > 100 && rule.revalidated > 100 && rule.stored > 500,
+        rule.hits > 500 && rule.stale_hits > 100 && rule.revalidated > 50 && rule.stored > 500,
         "{counts:?}"
     );
 }
