@@ -1150,7 +1150,7 @@ async fn who_changed_a_target_reads_the_change() {
     let backend = service_fn(move |request: Request<()>| {
         let versions = inner.clone();
         async move {
-            let target: usize = request.uri().path()[1..].parse().unwrap();
+            let target: usize = request.uri().path().trim_start_matches('/').parse().unwrap();
             if request.method() == Method::POST {
                 versions[target].fetch_add(1, SeqCst);
                 tokio::task::yield_now().await;
