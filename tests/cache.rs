@@ -1198,6 +1198,21 @@ async fn who_changed_a_target_reads_the_change() {
     println!("{counts:?}");
 }
 
+#[cfg(feature = "serde")]
+#[tokio::test(start_paused = true)]
+async fn counts_serialise() {
+    let gate = Gate::saying(&[("cache-control", "no-store")]);
+    gate.open.add_permits(1);
+    let layer = CacheLayer::new();
+    let client = client(&engine("cache c: true => 60s"), &layer, gate.service());
+    bodies(stampede(&client, 1, |_| get("/"))).await;
+    let json = serde_json::to_value(layer.cache().counts()).unwrap();
+    assert_eq!(json["rules"][0]["name"], "c");
+    assert_eq!(json["rules"][0]["misses"], 1);
+    assert_eq!(json["rules"][0]["refused"], serde_json::json!({"no_store": 1}));
+    assert_eq!(json["bytes"], 0);
+}
+
 // === cost ===
 
 #[test]

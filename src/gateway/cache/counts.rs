@@ -72,7 +72,7 @@ pub struct CacheRuleCounts {
     pub stale_hits: u64,
     /// Requests that were answered with what another one fetched that was under way.
     pub coalesced: u64,
-    /// Requests that went to the backend.
+    /// Requests that went to the backend with nothing stored to ask about.
     pub misses: u64,
     /// Requests that could not be answered, and wanted nothing from the backend.
     pub not_cached: u64,
@@ -86,7 +86,8 @@ pub struct CacheRuleCounts {
     pub waited_in_vain: u64,
     /// How many responses were stored.
     pub stored: u64,
-    /// How many were not, and why; only reasons that there were.
+    /// How many were not, and why; only reasons that there were. Serialised as a map.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_map"))]
     pub refused: Vec<(Refusal, u64)>,
 }
 
@@ -201,4 +202,11 @@ impl Tally {
 /// One more.
 pub(super) fn add(count: &AtomicU64) {
     count.fetch_add(1, Relaxed);
+}
+
+// === serde ===
+
+#[cfg(feature = "serde")]
+fn as_map<S: serde::Serializer>(refused: &[(Refusal, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(refused.iter().map(|(reason, count)| (reason, count)))
 }

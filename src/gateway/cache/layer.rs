@@ -62,6 +62,9 @@ use crate::gateway::kept::Kept;
 /// A request whose method may change something, and that succeeds, makes what is stored for its target invalid, whichever
 /// statement stored it, as long as it passes this layer.
 ///
+/// What is fetched in the background, and a body that is read on for the store, is not [in flight](crate::InFlight): a cluster
+/// may have drained and be asked about a stale response nevertheless, for as long as [the wait](CacheBuilder::wait).
+///
 /// # Readiness
 ///
 /// Ready when the inner service is. The service that was ready is the one that is called. What waits for another request gives
