@@ -242,8 +242,16 @@ struct Seen {
     answered: AtomicU64,
     failed: AtomicU64,
     first_failure: Mutex<Option<String>>,
-    /// By what answered, since the last step.
-    by: Mutex<BTreeMap<String, u64>>,
+    step: Mutex<Step>,
+}
+
+/// What was asked and answered since the last step. An answer to what was asked before it may still be on its way to the
+/// client when all servers have done their part, and would look as if a server that is stopped had been asked.
+#[derive(Default)]
+struct Step {
+    number: u64,
+    /// By what answered.
+    by: BTreeMap<String, u64>,
 }
 
 impl Load {
@@ -258,7 +266,8 @@ impl Load {
 
     /// Waits until so many more requests were answered, and says by whom.
     async fn step(&self, out: &mut impl Write, what: &str) -> Result<()> {
-        lock(&self.seen.by).clear();
+        let next = lock(&self.seen.step).number + 1;
+        *lock(&self.seen.step) = Step { number: next, ..Step::default() };
         let until = self.seen.answered.load(Ordering::SeqCst) + STEP;
         timeout(LONG, async {
             while self.seen.answered.load(Ordering::SeqCst) < until {
@@ -266,7 +275,8 @@ impl Load {
             }
         })
         .await?;
-        let by: Vec<_> = lock(&self.seen.by).iter().map(|(who, count)| format!("{who}: {count}")).collect();
+        let by: Vec<_> =
+            lock(&self.seen.step).by.iter().map(|(who, count)| format!("{who}: {count}")).collect();
         writeln!(out, "{what:<22} {}", by.join(", "))?;
         Ok(())
     }
@@ -288,6 +298,7 @@ async fn ask_on(at: SocketAddr, client: u64, seen: Arc<Seen>) {
     while !seen.stop.load(Ordering::SeqCst) {
         uid += CLIENTS;
         asked += 1;
+        let step = lock(&seen.step).number;
         let is_gray = uid.is_multiple_of(10);
         let path = if asked.is_multiple_of(15) { "/slow" } else { "/" };
         let mut request = Request::get(format!("http://{at}{path}")).header("cookie", format!("uid={uid}"));
@@ -301,7 +312,10 @@ async fn ask_on(at: SocketAddr, client: u64, seen: Arc<Seen>) {
         let expected = if is_gray { "gray v" } else { "prod_" };
         match answer {
             Ok(answer) if answer.starts_with(expected) && answer.contains(" v") => {
-                *lock(&seen.by).entry(answer).or_default() += 1;
+                let mut now = lock(&seen.step);
+                if now.number == step {
+                    *now.by.entry(answer).or_default() += 1;
+                }
             }
             other => {
                 seen.failed.fetch_add(1, Ordering::SeqCst);

@@ -78,6 +78,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     // In `mod.rs` it is our own module.
     ("redis", &["source/mod.rs", "source/redis.rs"]),
     ("notify", &["source/file.rs"]),
+    ("libc", &["source/open.rs"]),
 ];
 
 fn source() -> PathBuf {

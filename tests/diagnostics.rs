@@ -6,7 +6,7 @@
 #![allow(clippy::panic, reason = "helpers of tests")]
 
 use insta::assert_snapshot;
-use pointsman::schema::{List, Schema};
+use pointsman::schema::{List, Schema, StatementKind};
 use pointsman::{BuildError, Condition, Diagnostics, Engine, Limits, Rules, Statements};
 
 fn schema() -> Schema {
@@ -461,7 +461,7 @@ fn stranger_statement() {
      --> rules:1:1
       |
     1 | when host == "x" => gray
-      | ^^^^ a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`
+      | ^^^^ a statement starts with a word such as `list`, `cluster`, `route`, `deny`, `paused` or `default`
     "#);
 }
 
@@ -469,11 +469,12 @@ fn stranger_statement() {
 fn gateway_statement() {
     assert_snapshot!(rules("deny bots: header(user-agent) contains \"Bot\" => 403\n\
              default => prod"), @r#"
-    error: `deny` statements are not part of this version
-     --> rules:1:1
+    error: this application does not serve `deny` statements
+     --> rules:1:6
       |
     1 | deny bots: header(user-agent) contains "Bot" => 403
-      | ^^^^ this version knows `list`, `cluster`, `route` and `default`
+      |      ^^^^ nobody would do what this says
+      = help: in Rust: `Schema::gateway`, and a layer that does it
     "#);
 }
 
@@ -484,7 +485,7 @@ fn paused_default() {
      --> rules:1:8
       |
     1 | paused default => prod
-      |        ^^^^^^^ only rules can; a rule starts with `route`
+      |        ^^^^^^^ only rules can: a `route`, or a statement of the service gateway
     "#);
 }
 
@@ -2825,7 +2826,7 @@ fn by_after_comma() {
      --> rules:1:32
       |
     1 | default => gray 5, prod 95, by ip
-      |                                ^^ a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`
+      |                                ^^ a statement starts with a word such as `list`, `cluster`, `route`, `deny`, `paused` or `default`
     "#);
 }
 
@@ -2936,7 +2937,7 @@ fn weights_without_comma() {
      --> rules:1:19
       |
     1 | default => gray 5 prod 95
-      |                   ^^^^ a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`
+      |                   ^^^^ a statement starts with a word such as `list`, `cluster`, `route`, `deny`, `paused` or `default`
     "#);
 }
 
@@ -3287,5 +3288,174 @@ fn a_text_can_have_a_name() {
       |
     1 | route staff: hots == "a.example" => gray
       |              ^^^^ did you mean `host`?
+    "#);
+}
+
+// === the service gateway ===
+
+/// The same for an application that serves all kinds.
+fn said_of_gateway<'t>(texts: impl IntoIterator<Item = &'t str>) -> String {
+    let schema = schema().gateway(StatementKind::GATEWAY);
+    let problems = |text: &str| match Engine::builder().schema(schema.clone()).build(text) {
+        Ok(engine) => engine.rules().lints().clone(),
+        Err(BuildError::Rules(diagnostics)) => diagnostics,
+        Err(other) => panic!("the schema is sound: {other}"),
+    };
+    texts.into_iter().map(|text| answers(text, &problems(&format!("{text}\ndefault => prod")))).collect()
+}
+
+#[test]
+fn gateway_quantities() {
+    assert_snapshot!(said_of_gateway([
+        "deny a: true => 200",
+        "limit a: true => 100",
+        "limit a: true => 0/s",
+        "limit a: true => 100/0s",
+        "limit a: true => 100/fortnight",
+        "limit a: true => 100/s burst 0",
+        "limit a: true => 100 /s",
+        "limit a: true => 05/s",
+        "cache a: true => 30",
+        "cache a: true => 1.5s",
+        "cache a: true => 030s",
+        "cache a: true => 400d",
+        "cache a: true => 99999999999999999999999d",
+        "capture a: true => 50 for 0s",
+        "count a: true => top 5000 by ip per 15s",
+    ]), @r#"
+    deny a: true => 200
+        `200` is not a status that denies | from 400 to 599, as in `403`
+    limit a: true => 100
+        `100` is not a rate | write it as `100/s`, `6000/m` or `100/10s`
+    limit a: true => 0/s
+        `0` is not a count | whole numbers from 1 to 4294967295, without leading zeros
+    limit a: true => 100/0s
+        a rate over no time | as in `100/s`
+    limit a: true => 100/fortnight
+        `fortnight` is not a span of time | write it as `500ms`, `30s`, `10m`, `2h` or `7d`
+    limit a: true => 100/s burst 0
+        `0` is not a count | whole numbers from 1 to 4294967295, without leading zeros
+    limit a: true => 100 /s
+        expected `by` or `burst`, found `/` | there is no arithmetic but `%`
+    limit a: true => 05/s
+        `05` is not a count | whole numbers from 1 to 4294967295, without leading zeros
+    cache a: true => 30
+        `30` is not a span of time | write it as `500ms`, `30s`, `10m`, `2h` or `7d`
+    cache a: true => 1.5s
+        `1.5s` is not a span of time | write it as `500ms`, `30s`, `10m`, `2h` or `7d`
+    cache a: true => 030s
+        `030s` has leading zeros | write it without
+    cache a: true => 400d
+        `400d` is too long | at most `366d`
+    cache a: true => 99999999999999999999999d
+        `99999999999999999999999d` is too long | at most `366d`
+    capture a: true => 50 for 0s
+        a `capture` over no time | give it some, as in `15s`
+    count a: true => top 5000 by ip per 15s
+        a top of 5000 is too long | at most 1000
+    "#);
+}
+
+#[test]
+fn gateway_outcomes() {
+    assert_snapshot!(said_of_gateway([
+        "deny a: true =>",
+        "deny a: true => gray",
+        "deny a: true => 403 \"x\" gray",
+        "limit a: true => 100/s by \"x\"",
+        "limit a: true => 100/s per ip",
+        "cache a: true => 30s stale",
+        "cache a: true => 30s with privat",
+        "cache a: true => 30s with private, private",
+        "cache a: true => 30s with",
+        "mirror a: true => grey",
+        "mirror a: true => gray 5",
+        "mirror a: true => gray with safe",
+        "capture a: true => 50",
+        "count a: true => top 20 per 15s",
+        "count a: true => 20 by ip",
+        "count a: true => top 20 by ip",
+    ]), @r#"
+    deny a: true =>
+        expected a number, found `default` | as in `=> 403` or `=> 400 "x-uid must be a number"`
+    deny a: true => gray
+        expected a number, found `gray` | as in `=> 403` or `=> 400 "x-uid must be a number"`
+    deny a: true => 403 "x" gray
+        unknown statement `gray` | a statement starts with a word such as `list`, `cluster`, `route`, `deny`, `paused` or `default`
+    limit a: true => 100/s by "x"
+        the key is the same for every request | a key comes from the request, as `cookie(uid)` does
+    limit a: true => 100/s per ip
+        expected `by` or `burst`, found `per` | as in `=> 100/s burst 200 by cookie(uid) ?? ip`
+    cache a: true => 30s stale
+        expected a number, found `default` | as in `=> 30s stale 10s by host`
+    cache a: true => 30s with privat
+        a `cache` has no option `privat` | did you mean `private`?
+    cache a: true => 30s with private, private
+        `private` stands twice | once is enough
+    cache a: true => 30s with
+        expected an option, found `default` | as in `=> 30s stale 10s by host`
+    mirror a: true => grey
+        unknown cluster `grey` | did you mean `gray`?
+    mirror a: true => gray 5
+        expected `with`, found `5` | as in `=> shadow_cluster`
+    mirror a: true => gray with safe
+        a `mirror` has no option `safe` | known: `unsafe`
+    capture a: true => 50
+        expected `for`, found `default` | as in `=> 50 for 10m`
+    count a: true => top 20 per 15s
+        expected `by`, found `per` | as in `=> top 20 by ip per 15s`
+    count a: true => 20 by ip
+        expected `top`, found `20` | as in `=> top 20 by ip per 15s`
+    count a: true => top 20 by ip
+        expected an operator or `per`, found `default` | as in `=> top 20 by ip per 15s`
+    "#);
+}
+
+#[test]
+fn gateway_heads() {
+    assert_snapshot!(said_of_gateway([
+        "denny a: true => 403",
+        "deny: true => 403",
+        "paused deny : true => 403",
+        "deny a: true => 403\ndeny a: true => 404",
+        "deny a: header(x) == \"1\" && header(x) in [] => 403",
+        "deny a: host == \"UPPER\" => 403",
+    ]), @r#"
+    denny a: true => 403
+        unknown statement `denny` | did you mean `deny`?
+    deny: true => 403
+        expected a name, found `:` | a deny has a name: `deny staff: …`
+    paused deny : true => 403
+        expected a name, found `:` | a deny has a name: `deny staff: …`
+    deny a: true => 403
+    deny a: true => 404
+        a second deny `a` | choose another name
+    deny a: header(x) == "1" && header(x) in [] => 403
+        this condition is never true | no request can satisfy it
+    deny a: host == "UPPER" => 403
+        `host` has no upper-case letters | write "upper"
+    "#);
+}
+
+#[test]
+fn fallbacks() {
+    assert_snapshot!(said_of_gateway([
+        "route a: true => gray else gray",
+        "route a: true => gray else grey",
+        "route a: true => gray else prod 5, prod 95",
+        "route a: true => gray else",
+        "cluster x = gray else y\ncluster y = prod else x",
+    ]), @r#"
+    route a: true => gray else gray
+        `gray` stands in for itself | name another cluster, or none
+    route a: true => gray else grey
+        unknown cluster `grey` | did you mean `gray`?
+    route a: true => gray else prod 5, prod 95
+        expected `,` or `by`, found `5` | the weight stands before `else`, as in `gray 5 else prod`
+    route a: true => gray else
+        expected a name, found `default`
+    cluster x = gray else y
+    cluster y = prod else x
+        the cluster `y` contains itself | in the end, every cluster is one that the application declares
     "#);
 }

@@ -8,6 +8,9 @@ use std::future::Future;
 #[path = "../examples/call_chain.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod call_chain;
+#[path = "../examples/check.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod check;
 #[path = "../examples/clusters.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod clusters;
@@ -28,6 +31,10 @@ mod follow_file;
 #[path = "../examples/hot_swap.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
 mod hot_swap;
+#[cfg(all(feature = "axum", feature = "file", feature = "serde"))]
+#[path = "../examples/node.rs"]
+#[allow(dead_code, reason = "`main` is not called")]
+mod node;
 #[cfg(all(feature = "axum", feature = "metrics"))]
 #[path = "../examples/prometheus.rs"]
 #[allow(dead_code, reason = "`main` is not called")]
@@ -44,6 +51,7 @@ mod quickstart;
 #[allow(dead_code, reason = "`main` is not called")]
 mod release;
 
+#[cfg(feature = "axum")]
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn text(out: Vec<u8>) -> String {
@@ -156,6 +164,11 @@ fn a_release_loses_no_request() {
         &text,
         &["x-try: prod_a -> prod_a v2", "x-try: prod_b -> prod_b v2", "the text is as it was", "prod_b v1"],
     );
+    for (stopped, other) in [("prod_a", "prod_b"), ("prod_b", "prod_a")] {
+        let all = format!("all at {other}");
+        let by = text.lines().find_map(|line| line.strip_prefix(&all)).unwrap();
+        assert!(by.contains(other) && !by.contains(stopped), "{text}");
+    }
     let last = text.lines().last().unwrap();
     let (requests, failed) = last.split_once(" requests, ").unwrap();
     assert!(requests.parse::<u64>().unwrap() >= 20_000, "{text}");
@@ -358,6 +371,63 @@ async fn a_shop_follows_its_file() {
     let status = following.wait_for(|status| status.running.revision > 1).await;
     assert_eq!(ask("/").await, "gray by default\n");
     assert!(ask("/_status").await.contains(&status.running.digest.to_string()));
+    drop(following);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn check_says_the_digest_that_nodes_will_have_or_what_is_wrong() {
+    let shop = std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/shop.rules"));
+    let digest = pointsman::engine::Digest::of(std::fs::read(&shop).unwrap());
+    assert_eq!(check::check(std::slice::from_ref(&shop)).unwrap(), digest);
+    // Two files are one rule set, which may not declare a name twice.
+    let twice = check::check(&[shop.clone(), shop]).unwrap_err().to_string();
+    assert!(twice.contains("shop.rules:"), "{twice}");
+}
+
+#[cfg(all(feature = "axum", feature = "file", feature = "serde"))]
+#[tokio::test]
+async fn a_node_is_ready_without_its_source_and_its_page_has_the_names_that_the_guide_says() {
+    use axum::body::{Body, to_bytes};
+    use http::{Request, StatusCode};
+    use tower::ServiceExt;
+
+    let folder = std::env::temp_dir().join(format!("pointsman-node-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let known = node::Known::default();
+    let desk = node::desk(known.clone());
+    let ask = async |path: &str| {
+        let request = Request::get(path).header("cookie", "uid=7").body(Body::empty()).unwrap();
+        let response = desk.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec();
+        (status, String::from_utf8(body).unwrap())
+    };
+    assert_eq!(ask("/live").await.0, StatusCode::OK);
+    for path in ["/ready", "/rules", "/explain"] {
+        assert_eq!(ask(path).await.0, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
+
+    let (shop, following) = node::shop(&folder.join("not-there.rules"), &known).await.unwrap();
+    let (status, body) = ask("/ready").await;
+    assert!(status == StatusCode::OK && body.contains("one failure"), "{status} {body}");
+    let (_, why) = ask("/explain/checkout").await;
+    assert!(why.starts_with("prod_") && why.contains("by key \"7\""), "{why}");
+
+    let response = shop.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+    let page: serde_json::Value = serde_json::from_str(&ask("/rules").await.1).unwrap();
+    let in_flight = page["in_flight"].as_object().unwrap();
+    assert_eq!(in_flight.values().filter_map(serde_json::Value::as_u64).sum::<u64>(), 1, "{page}");
+    drop(response);
+
+    let guide = include_str!("../src/docs/operations.md");
+    let named: Vec<&str> =
+        guide.lines().filter_map(|line| line.strip_prefix("| `.")?.split('`').next()).collect();
+    assert!(named.len() >= 8, "{named:?}");
+    for name in named {
+        let place = format!("/{}", name.replace('.', "/"));
+        assert!(page.pointer(&place).is_some(), "no {name} in {page}");
+    }
     drop(following);
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -19,7 +19,7 @@ use pointsman::engine::Digest;
 use pointsman::schema::Schema;
 use pointsman::source::{
     Backoff, Follower, Following, LastGood, LastGoodErrorKind, Origin, Source, SourceError, SourceErrorKind,
-    SourceState, Text, Update,
+    SourceState, Status, Text, Update,
 };
 use pointsman::{Engine, EngineBuilder, Rules, Statements};
 use tokio::sync::mpsc;
@@ -105,6 +105,14 @@ async fn started(first: &str) -> (Script, Engine, Following) {
 
 fn runs(engine: &Engine) -> String {
     engine.rules().text().to_owned()
+}
+
+/// Waits for a status, and not for ever.
+async fn seen(following: &mut Following, right: impl FnMut(&Status) -> bool) -> Status {
+    match tokio::time::timeout(Duration::from_secs(600), following.wait_for(right)).await {
+        Ok(status) => status,
+        Err(_) => panic!("never seen"),
+    }
 }
 
 // === the start ===
@@ -307,6 +315,52 @@ async fn a_bad_text_is_refused_and_remembered_until_there_is_a_good_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_same_characters_in_other_parts_are_another_text() {
+    let joined = |parts: &[(&str, &str)], version: &str| Ok(Text::joined(parts.to_vec(), version).into());
+    let whole = [("1.rules", "# one"), ("2.rules", "default =>\n  gray")];
+    let torn = [("1.rules", "# one\ndefault =>"), ("2.rules", "  gray")];
+    let renamed = [("1.rules", "# one\ndefault =>"), ("3.rules", "  gray")];
+    let (script, engine, mut following) = started(PROD).await;
+    let refused = |status: &Status, version: &str| {
+        status.rejected.as_ref().is_some_and(|rejected| rejected.version == version)
+    };
+    let shown = |status: Status| status.rejected.unwrap().diagnostics.to_string();
+
+    // Refused, and then sound.
+    script.say(joined(&torn, "2"));
+    let status = seen(&mut following, |status| refused(status, "2")).await;
+    assert!(shown(status).contains("2.rules:1"));
+    script.say(joined(&whole, "3"));
+    let status = seen(&mut following, |status| status.running.version == "3").await;
+    assert_eq!((status.running.revision, status.rejected.is_none()), (2, true), "{status}");
+
+    // It runs, and is refused.
+    script.say(joined(&torn, "4"));
+    let status = seen(&mut following, |status| refused(status, "4")).await;
+    assert_eq!((&*status.running.version, engine.reloads().rejected), ("3", 2));
+    // That it is unchanged does not make it what runs.
+    script.say(Ok(Update::Unchanged));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let status = following.status();
+    assert!(status.rejected.is_some() && status.stale.as_secs() >= 9, "{status}");
+    // Under other names, what is wrong is elsewhere.
+    script.say(joined(&renamed, "5"));
+    let status = seen(&mut following, |status| refused(status, "5")).await;
+    assert!(shown(status).contains("3.rules:1"));
+    script.say(joined(&whole, "6"));
+    let status = seen(&mut following, |status| status.running.version == "6").await;
+    assert_eq!((status.running.revision, status.rejected.is_none()), (2, true), "{status}");
+
+    // The same where the application has put in its own.
+    engine.replace(GRAY).unwrap();
+    script.say(joined(&torn, "7"));
+    seen(&mut following, |status| refused(status, "7")).await;
+    script.say(joined(&whole, "8"));
+    let status = seen(&mut following, |status| status.rejected.is_none()).await;
+    assert_eq!((&*runs(&engine), status.running.origin), (GRAY, Origin::Application));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_equal_text_is_no_new_revision() {
     let (script, engine, mut following) = started(GRAY).await;
     let before = engine.rules();
@@ -338,7 +392,7 @@ async fn a_source_that_comes_back_empty_is_asked_again_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_waited_out_longer_each_time_and_forgotten_after_a_success() {
+async fn failures_are_waited_out_longer_each_time_and_forgotten_when_all_was_well_for_a_while() {
     let (script, engine, mut following) = started(GRAY).await;
     for _ in 0..12 {
         script.say(failure(SourceErrorKind::Unreachable));
@@ -353,6 +407,12 @@ async fn failures_are_waited_out_longer_each_time_and_forgotten_after_a_success(
     assert_eq!((status.source.state, status.source.failures), (SourceState::Reachable, 0));
     assert!(status.source.last_error.is_some(), "it stays to be read");
     following.wait_for(|status| status.source.failures == 1).await;
+    // That was too soon; half a minute is long enough.
+    script.say(text(GRAY, "3"));
+    following.wait_for(|status| status.running.version == "3").await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    script.say(failure(SourceErrorKind::Other));
+    following.wait_for(|status| status.source.failures == 1).await;
     script.say(failure(SourceErrorKind::Other));
     following.wait_for(|status| status.source.failures == 2).await;
 
@@ -362,8 +422,10 @@ async fn failures_are_waited_out_longer_each_time_and_forgotten_after_a_success(
     for (wait, most) in waits.iter().zip(most.map(Duration::from_millis)) {
         assert!((most / 2..=most + Duration::from_millis(2)).contains(wait), "{waits:?}");
     }
-    let last = waits.last().unwrap();
-    assert!(*last <= Duration::from_millis(102), "{waits:?}");
+    // A failure, a text, and half a minute that ends with a failure.
+    let [.., soon, _, last] = waits else { panic!("{waits:?}") };
+    assert!(*soon >= Duration::from_secs(15), "{waits:?}");
+    assert!(*last <= Duration::from_millis(30_102), "{waits:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -390,7 +452,33 @@ impl<F: FnMut(u64) -> Result<Update, SourceError> + Send + 'static> Source for R
 #[tokio::test(start_paused = true)]
 async fn a_source_that_never_waits_does_not_make_us_busy() {
     type Says = fn(u64) -> Result<Update, SourceError>;
-    let cases: [(&str, Says, u64); 5] = [
+    let cases: [(&str, Says, u64); 9] = [
+        (
+            "a text and errors",
+            |n| if n % 2 == 0 { text(PROD, "1") } else { failure(SourceErrorKind::Unreachable) },
+            40,
+        ),
+        (
+            "texts and errors",
+            |n| {
+                if n % 2 == 0 {
+                    text(&format!("# {n}\ndefault => prod"), "1")
+                } else {
+                    failure(SourceErrorKind::Absent)
+                }
+            },
+            40,
+        ),
+        (
+            "two errors",
+            |n| failure([SourceErrorKind::Absent, SourceErrorKind::Unreachable][n as usize % 2]),
+            40,
+        ),
+        (
+            "other words each time",
+            |n| Err(SourceError::new(SourceErrorKind::Invalid, format!("the word {n}"))),
+            40,
+        ),
         ("errors", |_| failure(SourceErrorKind::Unreachable), 20),
         ("absence", |_| failure(SourceErrorKind::Absent), 20),
         ("the same", |_| text(PROD, "1"), 320),

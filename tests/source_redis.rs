@@ -391,3 +391,26 @@ fn a_url_that_is_none_is_an_error() {
         assert_eq!(error.kind(), SourceErrorKind::Other, "{url}");
     }
 }
+
+#[test]
+fn who_is_told_all_the_time_of_nothing_new_reads_seldom() {
+    let Some(server) = redis_server() else { return };
+    block_on(async {
+        let mut client = client(&server).await;
+        set(&mut client, PROD).await;
+        let (engine, mut following) = follow(source(server.addr).check(NEVER)).await;
+        run_command(&mut client, &["CONFIG", "RESETSTAT"]).await;
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_secs(3) {
+            set(&mut client, PROD).await;
+        }
+        let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut client).await.unwrap();
+        let read = stats.lines().find_map(|line| line.strip_prefix("cmdstat_getrange:calls=")).unwrap();
+        let read: u64 = read.split(',').next().unwrap().parse().unwrap();
+        println!("read {read} times in 3 s");
+        assert!((2..=30).contains(&read), "{read}");
+        // What is new is seen soon all the same.
+        set(&mut client, GRAY).await;
+        runs(&mut following, &engine, GRAY).await;
+    });
+}

@@ -44,6 +44,8 @@ pub enum Code {
     Default,
     /// A split cannot be dealt: weights, keys, a cluster that contains itself.
     BadSplit,
+    /// Compiling panicked: a bug, of this crate or of what the application has put in.
+    Panicked,
     /// The condition is never true.
     NeverMatches,
     /// An earlier route takes every request that this one could.
@@ -99,6 +101,7 @@ impl Code {
             Code::DuplicateName => "duplicate-name",
             Code::Default => "default",
             Code::BadSplit => "bad-split",
+            Code::Panicked => "panicked",
             Code::NeverMatches => "never-matches",
             Code::NeverReached => "never-reached",
             Code::UnusedList => "unused-list",

@@ -10,6 +10,8 @@ mod digest;
 mod edit;
 #[allow(clippy::module_inception, reason = "the engine is what the room is about")]
 mod engine;
+#[cfg(feature = "source")]
+mod identity;
 mod matches;
 mod pipeline;
 mod reach;

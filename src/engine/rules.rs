@@ -60,8 +60,8 @@ pub struct Statements {
 /// A part of a text that was put together from several, as from the files of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TextPart {
-    name: String,
-    range: Range<usize>,
+    pub(super) name: String,
+    pub(super) range: Range<usize>,
 }
 
 #[derive(Debug, Clone)]

@@ -22,7 +22,8 @@ const LEFT_OUT: &str = "pointsman_series_left_out";
 
 /// Sets metrics to what an engine has counted.
 ///
-/// They go to the recorder that is installed when [`publish`](Self::publish) is called.
+/// They go to the recorder that is installed when [`publish`](Self::publish) is called. Two engines on one recorder overwrite
+/// each other's: [each has one of its own](crate::docs::releasing#what-to-alarm-on), with a label.
 ///
 /// # Examples
 ///

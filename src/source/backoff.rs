@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-/// How long the follower waits after a failure: twice as long after each, up to a bound, and from one success on
-/// like at first. Between half of that and all of it, by chance, so that nodes which lost one server together do
+/// How long the follower waits after a failure: twice as long after each, up to a bound, and like at first when all has
+/// been well for as long as that bound. A source that answers and fails in turn is so not asked without a break. Between half of that and all of it, by chance, so that nodes which lost one server together do
 /// not come back together.
 ///
 /// ```
@@ -29,7 +29,12 @@ impl Backoff {
     /// The most that a source can ask for by [`SourceError::retry_after`](super::SourceError::retry_after): an hour.
     pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
-    /// The wait after so many failures in a row.
+    /// For how long all has to be well before the waits begin anew.
+    pub(super) fn trust(&self) -> Duration {
+        self.most.max(self.first)
+    }
+
+    /// The wait after so many failures.
     pub(super) fn wait(&self, failures: u32) -> Duration {
         let first = self.first.max(Duration::from_millis(1));
         let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(30));

@@ -1,7 +1,7 @@
 //! Rules in a file, or in the files of a directory.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::{SourceError, SourceErrorKind};
+use super::open::{Opened, open};
 use super::text::{Source, Text, Update};
 use crate::engine::Digest;
 use crate::limits::Limits;
@@ -174,7 +175,7 @@ impl Source for FileSource {
             }
             let read = self.read().await;
             let said = match &read {
-                Ok(text) => Said::Text(text.digest()),
+                Ok(text) => Said::Text(text.identity()),
                 Err(error) => Said::Error(error.kind(), error.chain()),
             };
             if self.said.as_ref() != Some(&said) {
@@ -328,15 +329,15 @@ fn is_rules(path: &Path) -> bool {
 /// Reads a file. `None` if it changed in between.
 fn read(path: &Path, left: usize, limit: usize) -> Result<Option<(String, Print)>, SourceError> {
     let unreadable = |error| unreadable(path, error);
-    // Before opening: opening a pipe would wait for somebody to write to it.
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        let what = if metadata.is_dir() { "a directory" } else { "no file" };
-        let message = format!("{} is {what}", path.display());
-        return Err(SourceError::new(SourceErrorKind::Invalid, message));
-    }
-    let mut file = File::open(path).map_err(unreadable)?;
-    let before = Print::of(&file.metadata().map_err(unreadable)?);
+    let (mut file, metadata) = match open(path).map_err(unreadable)? {
+        Opened::File(file, metadata) => (file, metadata),
+        Opened::Other => {
+            let what = if path.is_dir() { "a directory" } else { "no file" };
+            let message = format!("{} is {what}", path.display());
+            return Err(SourceError::new(SourceErrorKind::Invalid, message));
+        }
+    };
+    let before = Print::of(&metadata);
     if before.length > left as u64 {
         return Err(SourceError::too_large(path.display(), limit, Some(before.length)));
     }

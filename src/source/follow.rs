@@ -19,12 +19,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::backoff::Backoff;
-use super::error::{SourceError, SourceErrorKind};
+use super::error::SourceError;
 use super::last_good::{LastGood, LastGoodError};
 use super::start::{StartError, Tried};
-use super::status::{Origin, State, Status};
+use super::status::{Origin, Rejected, State, Status};
 use super::text::{Source, Text, Update};
-use crate::engine::{BuildError, Engine, EngineBuilder, Rules};
+use crate::engine::{BuildError, Engine, EngineBuilder, RuleSet, Rules};
 
 /// Starts an engine whose rules come from a [`Source`], and keeps following it.
 ///
@@ -35,9 +35,10 @@ use crate::engine::{BuildError, Engine, EngineBuilder, Rules};
 /// From then on each text of the source is compiled on a thread that may block and swapped in as
 /// [`Engine::replace`] does, or refused as a whole. Nothing stops that but dropping the handle: after an error it is
 /// tried again with [growing waits](Backoff), and what runs goes on. A text that is the same to the last byte as the
-/// running one, or as the one refused last, is not compiled. Rules that the application puts in itself by
-/// [`Engine::replace`] stay until the source has another text than the one they took the place of, however often it gives that again. When texts come faster than they can be
-/// compiled, those in between are left out.
+/// running one, or as the one refused last, is not compiled; one of several parts only if those are the same too. Rules
+/// that the application puts in itself by [`Engine::replace`] stay until the source has another text than the one they
+/// took the place of, however often it gives that again. When texts come faster than they can be compiled, those in
+/// between are left out.
 ///
 /// ```
 /// use pointsman::Engine;
@@ -257,7 +258,10 @@ async fn from_source(
         if let Some((number, text)) = text {
             let first = match build(builder, text.rules().clone()).await? {
                 Ok(engine) => {
-                    shared.state.send_modify(|state| state.starts(&engine, Origin::Source, text.version()));
+                    shared.state.send_modify(|state| {
+                        state.found_sound(&text);
+                        state.starts(&engine, Origin::Source, text.version());
+                    });
                     Some((engine, Some(text)))
                 }
                 Err(unsound) => {
@@ -314,30 +318,46 @@ async fn from_last_good(
 
 /// Compiles the first rules on a thread that may block.
 async fn build(builder: &EngineBuilder, rules: Rules<'static>) -> Result<Result<Engine, Tried>, StartError> {
-    let builder = builder.clone();
+    let (builder, panicked) = (builder.clone(), rules.clone());
     match compiling(move || builder.build(rules)).await {
-        Some(Ok(engine)) => Ok(Ok(engine)),
-        Some(Err(BuildError::Rules(diagnostics))) => Ok(Err(Tried::unsound(diagnostics))),
-        Some(Err(BuildError::Schema(error))) => Err(StartError::schema(error)),
-        None => Ok(Err(Tried::new(Origin::Source, GIVEN_UP.to_owned()))),
+        Ok(Ok(engine)) => Ok(Ok(engine)),
+        Ok(Err(BuildError::Rules(diagnostics))) => Ok(Err(Tried::unsound(diagnostics))),
+        Ok(Err(BuildError::Schema(error))) => Err(StartError::schema(error)),
+        Err(panic) => Ok(Err(Tried::unsound(panicked.panicked(&panic)))),
     }
 }
 
-const GIVEN_UP: &str = "compiling was given up";
-
 /// Runs something as [`blocking`] does, in the whole process no more at a time than there are cores. A hundred engines that
 /// are told of one text are then ready one after the other, and not all of them after the last.
-async fn compiling<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+///
+/// # Errors
+///
+/// When that panics: what it said.
+async fn compiling<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     static COMPILING: OnceLock<Arc<Semaphore>> = OnceLock::new();
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let turns = COMPILING.get_or_init(|| Arc::new(Semaphore::new(cores())));
-    let turn = turns.clone().acquire_owned().await.ok()?;
+    let turn = turns.clone().acquire_owned().await;
     // Given back when it is done, also if nobody waits for it any more.
     let work = move || {
         let _turn = turn;
         work()
     };
-    blocking(work).await
+    let failed = match tokio::task::spawn_blocking(work).await {
+        Ok(done) => return Ok(done),
+        Err(failed) => failed,
+    };
+    match failed.try_into_panic() {
+        Ok(panic) => Err(said(&*panic)),
+        // The runtime shuts down, and with it we.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word").to_owned()
 }
 
 /// Runs something on a thread that may block; `None` if that panics, or the runtime shuts down.
@@ -353,11 +373,14 @@ async fn pull<S: Source>(mut source: S, post: watch::Sender<Mail>, shared: Arc<S
     let mut failures = 0;
     let mut nothing_new = 0;
     let mut complaint = None;
+    // Since when it has not failed; when the waits began anew for an answer.
+    let (mut well_since, mut anew) = (None, None::<Instant>);
     for number in 0.. {
         let asked = Instant::now();
         match source.next().await {
             Ok(update) => {
-                (failures, complaint) = (0, None);
+                well_since.get_or_insert_with(Instant::now);
+                complaint = None;
                 let new = match update {
                     Update::Text(text) => {
                         let mut new = false;
@@ -380,7 +403,15 @@ async fn pull<S: Source>(mut source: S, post: watch::Sender<Mail>, shared: Arc<S
                 // Who answers is there, and is asked again soon, so that it can tell when it has something else to say.
                 let said = error.kind().is_an_answer().then(|| (error.kind(), error.chain()));
                 let is_new = said.is_some() && said != complaint;
-                failures = if is_new { 1 } else { u32::saturating_add(failures, 1) };
+                let now = Instant::now();
+                let lasted = |since: Instant| now - since >= backoff.trust();
+                // It may also have another complaint each time.
+                let is_back = is_new && anew.is_none_or(lasted);
+                if is_back {
+                    anew = Some(now);
+                }
+                let was_well = well_since.take().is_some_and(lasted);
+                failures = if is_back || was_well { 1 } else { u32::saturating_add(failures, 1) };
                 complaint = said;
                 let wait = error.asked_to_wait().unwrap_or_default().min(Backoff::LONGEST_ASKED);
                 shared.state.send_modify(|state| state.failed(&error));
@@ -421,37 +452,77 @@ async fn apply_one(
     keep: &watch::Sender<Option<Arc<Text>>>,
     shared: &Arc<Shared>,
 ) {
+    let (was_refused, is_sound) = {
+        let state = shared.state.borrow();
+        let was_refused = |rejected: &Rejected| rejected.identity == text.identity();
+        (state.rejected.as_ref().is_some_and(was_refused), state.is_sound(&text))
+    };
+    if was_refused {
+        return shared.state.send_modify(|state| state.refused_again(&text));
+    }
+    let runs = || engine.rules().digest() == text.digest();
+    let was_replaced = || shared.state.borrow().was_replaced(text.digest());
+    // The characters are known, and the parts are others.
+    if !is_sound && (runs() || was_replaced()) {
+        let checked = compiling({
+            let (engine, text) = (engine.clone(), text.clone());
+            move || engine.check(text.rules().clone()).inspect_err(|problems| engine.refused(problems))
+        });
+        match checked.await {
+            Ok(Ok(_)) => shared.state.send_modify(|state| state.found_sound(&text)),
+            Ok(Err(diagnostics)) => {
+                return shared.state.send_modify(|state| state.refused(&text, diagnostics));
+            }
+            Err(panic) => return gave_up(engine, &text, &panic, shared).await,
+        }
+    }
     let rules = engine.rules();
     if rules.digest() == text.digest() {
         shared.state.send_modify(|state| state.runs_already(&rules, &text));
         return keep_this(text, keep);
     }
-    if shared.state.borrow().was_replaced(text.digest()) {
+    if was_replaced() {
         // Nothing new since the application put in its own.
         shared.state.send_if_modified(State::nothing_to_refuse);
         return;
     }
-    if shared.state.borrow().rejected.as_ref().is_some_and(|rejected| rejected.digest == text.digest()) {
-        return shared.state.send_modify(|state| state.refused_again(&text));
-    }
+    let before = rules.revision();
     let replaced = compiling({
         let (engine, text, shared) = (engine.clone(), text.clone(), shared.clone());
         move || engine.replace_if(text.rules(), || shared.wanted.load(Ordering::Acquire))
     });
     match replaced.await {
-        Some(Ok(Some(rules))) => {
-            shared.state.send_modify(|state| state.runs(&rules, Origin::Source, text.version()));
-            keep_this(text, keep);
-        }
+        Ok(Ok(Some(rules))) => took(&rules, text, keep, shared),
         // The handle is gone.
-        Some(Ok(None)) => {}
-        Some(Err(diagnostics)) => shared.state.send_modify(|state| state.refused(&text, diagnostics)),
-        // A bug of ours. It is tried again when the source gives it again.
-        None => {
-            let error = SourceError::new(SourceErrorKind::Other, GIVEN_UP);
-            shared.state.send_modify(|state| state.gave_up(&error));
+        Ok(Ok(None)) => {}
+        Ok(Err(diagnostics)) => shared.state.send_modify(|state| state.refused(&text, diagnostics)),
+        Err(panic) => {
+            let rules = engine.rules();
+            if rules.revision() > before && rules.digest() == text.digest() {
+                // It was whoever is told of new rules who panicked: they run.
+                return took(&rules, text, keep, shared);
+            }
+            gave_up(engine, &text, &panic, shared).await;
         }
     }
+}
+
+/// A text runs.
+fn took(rules: &RuleSet, text: Arc<Text>, keep: &watch::Sender<Option<Arc<Text>>>, shared: &Shared) {
+    shared.state.send_modify(|state| {
+        state.found_sound(&text);
+        state.runs(rules, Origin::Source, text.version());
+    });
+    keep_this(text, keep);
+}
+
+/// Compiling a text panicked: it is refused, and not tried again, so that one text cannot keep us busy.
+async fn gave_up(engine: &Engine, text: &Text, panic: &str, shared: &Shared) {
+    let diagnostics = text.rules().panicked(panic);
+    // Who is told of that may be who panicked.
+    let (engine, told) = (engine.clone(), diagnostics.clone());
+    let _ = blocking(move || engine.refused(&told)).await;
+    shared.state.send_modify(|state| state.refused(text, diagnostics));
 }
 
 /// Has a text written, in the place of any that waits for it. The same again does not cut short the wait after a failure.
@@ -607,5 +678,20 @@ impl StatusReader {
 impl fmt::Debug for StatusReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("StatusReader").field(&self.status()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_panic_says_is_why_the_text_is_refused() {
+        let number = 7;
+        assert_eq!(compiling(|| panic!("a bug")).await, Err::<(), _>("a bug".to_owned()));
+        assert_eq!(compiling(move || panic!("bug {number}")).await, Err::<(), _>("bug 7".to_owned()));
+        let odd = compiling(move || std::panic::panic_any(number)).await;
+        assert_eq!(odd, Err::<(), _>("without a word".to_owned()));
+        assert_eq!(compiling(|| 1).await, Ok(1), "and the turns are given back");
     }
 }

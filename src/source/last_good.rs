@@ -11,11 +11,13 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::open::{Opened, open};
 use super::text::Text;
 use crate::engine::Digest;
 
@@ -176,18 +178,15 @@ impl LastGood {
             io::ErrorKind::NotFound => Inner::Absent,
             _ => Inner::Unreadable(error),
         };
-        // Before opening: opening a pipe would wait for somebody to write to it.
-        let metadata = fs::metadata(&self.path).map_err(unreadable)?;
-        if !metadata.is_file() {
+        let Opened::File(file, metadata) = open(&self.path).map_err(unreadable)? else {
             return Err(Inner::NotAFile);
-        }
+        };
         let most = self.limit.saturating_add(LINE);
         let size = metadata.len();
         if size > most as u64 {
             return Err(Inner::TooLarge { size, limit: self.limit });
         }
         let mut bytes = Vec::with_capacity(size as usize);
-        let file = File::open(&self.path).map_err(unreadable)?;
         // It may grow meanwhile.
         file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         Ok(bytes)
@@ -197,12 +196,13 @@ impl LastGood {
         let failed = |what| move |error| Inner::Unwritable(what, error);
         let Some(name) = self.path.file_name() else { return Err(Inner::NotAFile) };
         // One writes at a time in this process, as one that outlives its handle may meet the next; each process has a name
-        // of its own.
+        // of its own. By chance, as in containers that share a volume every process may have the number 1.
+        static OWN: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
         static WRITING: Mutex<()> = Mutex::new(());
         let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         self.sweep(name);
         let mut temporary = name.to_owned();
-        temporary.push(format!(".{}{TEMPORARY}", std::process::id()));
+        temporary.push(format!(".{}{TEMPORARY}", *OWN));
         let temporary = self.path.with_file_name(temporary);
         // Made anew, as what is there may be another's link.
         let _ = fs::remove_file(&temporary);

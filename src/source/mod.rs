@@ -29,6 +29,7 @@ mod follow;
 #[cfg(feature = "http")]
 mod http;
 mod last_good;
+mod open;
 #[cfg(feature = "redis")]
 mod redis;
 mod start;

@@ -18,8 +18,9 @@ use super::text::{Source, Text, Update};
 use crate::engine::Digest;
 use crate::limits::Limits;
 
-/// Between two readings that found nothing new.
+/// Between two readings that found nothing new; twice as long after each, as each sends the whole text.
 const PACE: Duration = Duration::from_millis(20);
+const SLOWEST: Duration = Duration::from_millis(320);
 
 /// A rule text that is the string at a key in Redis 6 or later, or in what speaks like it.
 ///
@@ -228,10 +229,18 @@ impl RedisSource {
 
 impl Source for RedisSource {
     async fn next(&mut self) -> Result<Update, SourceError> {
+        let mut pause = PACE;
         loop {
+            let begun = Instant::now();
             match self.look().await {
                 // However often somebody says that it changed, it is not read without a pause.
-                Ok(None) => sleep(PACE).await,
+                Ok(None) => {
+                    if begun.elapsed() > SLOWEST {
+                        pause = PACE;
+                    }
+                    sleep(pause).await;
+                    pause = (2 * pause).min(SLOWEST);
+                }
                 Ok(Some(update)) => return Ok(update),
                 Err(error) => {
                     // Said by somebody who was refused, what is there is news again.

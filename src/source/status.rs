@@ -83,6 +83,8 @@ pub struct Rejected {
     pub at: SystemTime,
     /// What is wrong with it.
     pub diagnostics: Diagnostics,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(super) identity: Digest,
 }
 
 /// How the source does.
@@ -162,10 +164,18 @@ pub(super) struct State {
     pub(super) rejected: Option<Rejected>,
     pub(super) source: SourceStatus,
     pub(super) last_good: Option<LastGoodStatus>,
-    /// The digest of what the source gave last, while it stands by it.
-    told: Option<Digest>,
+    /// What the source gave last, while it stands by it.
+    told: Option<Told>,
+    /// The last text of several parts that was found to be sound.
+    sound: Option<Digest>,
     agreed: Option<Instant>,
     pub(super) ended: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    digest: Digest,
+    identity: Digest,
 }
 
 // === impl State ===
@@ -195,6 +205,7 @@ impl State {
             source,
             last_good,
             told: None,
+            sound: None,
             agreed: None,
             ended: false,
         }
@@ -204,9 +215,12 @@ impl State {
     pub(super) fn told(&mut self, text: &Text) -> bool {
         self.answered(SourceState::Reachable);
         self.source.failures = 0;
-        let new = self.told != Some(text.digest());
-        self.told = Some(text.digest());
-        self.agree();
+        let told = Told { digest: text.digest(), identity: text.identity() };
+        let new = self.told != Some(told);
+        self.told = Some(told);
+        if self.is_sound(text) {
+            self.agree();
+        }
         new
     }
 
@@ -228,11 +242,6 @@ impl State {
             self.answered(SourceState::Unreachable);
         }
         self.source.failures = self.source.failures.saturating_add(1);
-        self.gave_up(error);
-    }
-
-    /// Something failed that is not the source's fault.
-    pub(super) fn gave_up(&mut self, error: &SourceError) {
         self.source.last_error =
             Some(Failure { kind: error.kind(), message: error.chain(), at: SystemTime::now() });
     }
@@ -248,7 +257,9 @@ impl State {
 
     /// If the source has what runs, now is when that was known.
     fn agree(&mut self) {
-        if self.told.is_some() && self.told == self.engine.as_ref().map(|engine| engine.rules().digest()) {
+        let Some(told) = self.told else { return };
+        let is_refused = self.rejected.as_ref().is_some_and(|rejected| rejected.identity == told.identity);
+        if !is_refused && self.engine.as_ref().is_some_and(|engine| engine.rules().digest() == told.digest) {
             self.agreed = Some(Instant::now());
             self.source.agreed = Some(SystemTime::now());
             self.rejected = None;
@@ -284,6 +295,15 @@ impl State {
         self.agree();
     }
 
+    /// Whether a text that has the characters of one that is sound is known to be sound too.
+    pub(super) fn is_sound(&self, text: &Text) -> bool {
+        text.rules().is_whole() || self.sound == Some(text.identity())
+    }
+
+    pub(super) fn found_sound(&mut self, text: &Text) {
+        self.sound = Some(text.identity());
+    }
+
     /// Whether this is the text that we put in last, and the application has put in other rules since.
     pub(super) fn was_replaced(&self, digest: Digest) -> bool {
         let running = self.engine.as_ref().map(|engine| engine.rules().revision());
@@ -301,6 +321,7 @@ impl State {
             digest: text.digest(),
             at: SystemTime::now(),
             diagnostics,
+            identity: text.identity(),
         });
     }
 
@@ -386,7 +407,7 @@ impl fmt::Display for Status {
             }
             writeln!(f)?;
         }
-        if let Some(Rejected { version, digest, at, diagnostics }) = &self.rejected {
+        if let Some(Rejected { version, digest, at, diagnostics, .. }) = &self.rejected {
             f.write_str("rejected: ")?;
             if !version.is_empty() {
                 write!(f, "version {}, ", visible(version))?;
@@ -445,18 +466,4 @@ fn maybe_time<S: serde::Serializer>(time: &Option<SystemTime>, serializer: S) ->
 #[cfg(feature = "serde")]
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_that_was_given_up_does_not_make_the_source_unreachable() {
-        let mut state = State::new("script".to_owned(), None);
-        state.told(&Text::new("a", "default => prod", "1"));
-        state.gave_up(&SourceError::new(SourceErrorKind::Other, "compiling was given up"));
-        assert_eq!((state.source.state, state.source.failures), (SourceState::Reachable, 0));
-        assert_eq!(state.source.last_error.unwrap().message, "compiling was given up");
-    }
 }

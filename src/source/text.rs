@@ -66,6 +66,7 @@ pub struct Text {
     rules: Rules<'static>,
     version: String,
     digest: Digest,
+    identity: Digest,
 }
 
 // === impl Text ===
@@ -86,7 +87,8 @@ impl Text {
 
     fn of(rules: Rules<'static>, version: String) -> Self {
         let digest = Digest::of(rules.text().unwrap_or(""));
-        Text { rules, version, digest }
+        let identity = rules.identity(digest);
+        Text { rules, version, digest, identity }
     }
 
     /// The text as a whole.
@@ -103,6 +105,11 @@ impl Text {
     /// The digest of the text.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// As the digest, and of the names and places of its parts too: what is refused in some parts may be sound in others.
+    pub(super) fn identity(&self) -> Digest {
+        self.identity
     }
 
     /// As an engine takes it.

@@ -80,6 +80,10 @@ pub(super) fn unexpected(text: &str, at: usize, mut expected: Vec<Expected>) -> 
         // The opening brackets are operands too.
         expected.retain(|e| !matches!(e, Expected::Open | Expected::Bracket | Expected::Literal));
     }
+    if expected.len() > 1 {
+        // It may stand behind every cluster, and hardly anybody who made a mistake meant it.
+        expected.retain(|e| *e != Expected::Word("`else`"));
+    }
     let span = token_at(text, at);
     let found = span.of(text);
     let phrases: Vec<_> = expected.iter().map(|e| e.phrase()).collect();
@@ -117,13 +121,13 @@ pub(super) fn no_statement(text: &str, at: usize) -> Problem {
         return match nearest(found, STATEMENTS.iter().copied()) {
             Some(near) => problem.label(format!("did you mean `{near}`?")),
             None => problem
-                .label("a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`"),
+                .label("a statement starts with a word such as `list`, `cluster`, `route`, `deny`, `paused` or `default`"),
         };
     }
     let problem = unexpected(text, at, vec![Expected::Statement]);
     match &problem.label {
         None => problem
-            .label("a statement starts with `list`, `cluster`, `route`, `paused`, `shadow` or `default`"),
+            .label("a statement starts with a word such as `list`, `cluster`, `route`, `deny`, `paused` or `default`"),
         Some(_) => problem,
     }
 }
@@ -167,6 +171,12 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
         "{" | "}" => "there are no braces; a list stands in `[ ]`, a condition in `( )`",
         "/" if text.get(at..).is_some_and(|rest| rest.starts_with("//")) => "a comment starts with `#`",
         "*" | "+" | "/" => "there is no arithmetic but `%`",
+        _ if wants(Expected::Comma)
+            && is_behind_else(before)
+            && found.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            "the weight stands before `else`, as in `gray 5 else prod`"
+        }
         "%" if wants(Expected::Comma) => "weights are plain numbers, relative to their sum",
         "=>" | "&&" | "||" | "" if before.ends_with('%') => "a percentage is written without `%`",
         "," if wants(Expected::Close) && before.rfind('(').is_some_and(|open| is_after_in(before, open)) => {
@@ -214,6 +224,11 @@ fn slip(text: &str, at: usize, found: &str, expected: &[Expected]) -> Option<Str
 /// Whether the parenthesis at `open` follows `in`.
 fn is_after_in(before: &str, open: usize) -> bool {
     before.get(..open).is_some_and(|head| head.trim_end().ends_with(" in"))
+}
+
+/// Whether the name that `before` ends with follows `else`.
+fn is_behind_else(before: &str) -> bool {
+    before.rsplit_once(char::is_whitespace).is_some_and(|(head, _)| head.trim_end().ends_with(" else"))
 }
 
 fn is_unclosed(text: &str, at: usize) -> bool {

@@ -16,6 +16,7 @@ use crate::diagnostic::Problems;
 use crate::limits::Limits;
 
 /// How a text was read.
+#[cfg_attr(fuzzing, allow(dead_code, reason = "what tests ask"))]
 pub(crate) struct Reading {
     /// Whether nothing is wrong with it.
     sound: bool,

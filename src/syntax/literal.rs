@@ -192,7 +192,7 @@ pub(super) fn amount(token: &str, span: Span) -> Result<u32, Problem> {
     let plain = token.bytes().all(|b| b.is_ascii_digit()) && !token.starts_with('0');
     match token.parse() {
         Ok(amount) if plain => Ok(amount),
-        _ => Err(Problem::new(Code::BadLiteral, span, format!("{} is not a number of things", shown(token)))
+        _ => Err(Problem::new(Code::BadLiteral, span, format!("{} is not a count", shown(token)))
             .label(format!("whole numbers from 1 to {}, without leading zeros", u32::MAX))),
     }
 }

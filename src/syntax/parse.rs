@@ -364,7 +364,7 @@ fn refine(text: &str, start: usize, problem: Problem) -> Problem {
     if matches!(head, "paused" | "shadow") {
         if matches!(found, "default" | "list" | "cluster") {
             return Problem::new(Code::Syntax, place, format!("`{found}` cannot be {head}"))
-                .label("only rules can; a rule starts with `route`");
+                .label("only rules can: a `route`, or a statement of the service gateway");
         }
         if matches!(found, "paused" | "shadow") {
             return Problem::new(Code::Syntax, place, "a rule is either paused or shadow")
@@ -375,15 +375,18 @@ fn refine(text: &str, start: usize, problem: Problem) -> Problem {
     if starts_next && head.ends_with(',') {
         return problem.label("nothing stands behind the `,`");
     }
-    if is_kind(head) && matches!(found, ":" | "") {
-        return problem.label("a route has a name: `route staff: …`");
+    if let Some(kind) = kind(head)
+        && matches!(found, ":" | "")
+    {
+        return problem.label(format!("a {kind} has a name: `{kind} staff: …`"));
     }
     problem
 }
 
-/// Whether a statement has got as far as its kind.
-fn is_kind(head: &str) -> bool {
-    is_acting(head.strip_prefix("paused ").or(head.strip_prefix("shadow ")).unwrap_or(head))
+/// The kind of a rule that has got no further.
+fn kind(head: &str) -> Option<&str> {
+    let kind = head.strip_prefix("paused ").or(head.strip_prefix("shadow ")).unwrap_or(head);
+    is_acting(kind).then_some(kind)
 }
 
 /// How the outcome of a statement of the service gateway is written, if this is the head of one as far as `=>`.
