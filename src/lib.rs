@@ -65,6 +65,7 @@
 //! | `limit` | no | `gateway::LimitLayer`: token buckets, one for all or one for each key |
 //! | `metrics` | no | a publisher of all counts for the `metrics` facade, such as for Prometheus |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
+//! | `cache` | no | responses kept in memory, as the `cache` statements of the service gateway say; brings tokio |
 //! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |
 //! | `file` | no | rules in a file or a directory, watched; brings `source` |
 //! | `health` | no | upstreams that fail are taken out of their cluster and probed until they come back; brings `isolate` and tokio |
@@ -78,8 +79,8 @@
 //!
 //! # Time, chance and threads
 //!
-//! Nothing but a follower of rules, with the feature `source`, starts a task; it, and the timeouts of the features `isolate`
-//! and `health`, need a runtime. Time and chance are
+//! Nothing but a follower of rules, with the feature `source`, and the cache, with the feature `cache`, starts a task; they,
+//! and the timeouts of the features `isolate` and `health`, need a runtime. Time and chance are
 //! asked for once a decision, and only if the rules need them; both can be [given from outside](Moment). Deciding takes
 //! no lock.
 

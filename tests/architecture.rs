@@ -58,6 +58,9 @@ const PACKAGES: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "gateway/cache/body.rs",
+            "gateway/cache/fetch.rs",
+            "gateway/cache/flight.rs",
             "middleware/health/clock.rs",
             "source/etcd.rs",
             "source/file.rs",
@@ -67,6 +70,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "source/status.rs",
         ],
     ),
+    ("http_cache_semantics", &["gateway/cache/policy.rs"]),
+    ("moka", &["gateway/cache/store.rs"]),
     ("etcd_client", &["source/etcd.rs"]),
     ("hyper", &["source/http.rs"]),
     ("hyper_util", &["source/http.rs"]),

@@ -17,6 +17,8 @@ mod body;
 #[cfg(feature = "deny")]
 mod deny;
 #[allow(dead_code, reason = "without a layer there is nothing to keep")]
+#[cfg(feature = "cache")]
+mod cache;
 mod kept;
 #[cfg(feature = "limit")]
 mod limit;
@@ -35,3 +37,8 @@ pub use deny::{DenyCount, DenyLayer, DenyService};
 #[cfg(feature = "limit")]
 pub use limit::{BadShare, LimitCount, LimitLayer, LimitService};
 pub use refused::Refused;
+#[cfg(feature = "cache")]
+pub use cache::{
+    CacheBody, CacheBuilder, CacheCounts, CacheFuture, CacheLayer, CacheRuleCounts, CacheService, Refusal,
+    ResponseCache,
+};
