@@ -9,6 +9,14 @@
 //! ```
 
 mod body;
+#[cfg(feature = "capture")]
+mod capture;
 mod kept;
+#[cfg(feature = "mirror")]
+mod mirror;
 
 pub use body::GatewayBody;
+#[cfg(feature = "capture")]
+pub use capture::*;
+#[cfg(feature = "mirror")]
+pub use mirror::*;
