@@ -896,7 +896,7 @@ fn decide_by_index(requests: Vec<(&str, Request<()>, &str)>) {
     for (what, request, cluster) in requests {
         let engine = engine.clone();
         let decided = quickly(what, move || {
-            let [index, all, reference] = engine.decide_three_ways_at(&request, MOMENT);
+            let [index, all, reference] = engine.decide_three_ways_at(&request, MOMENT, |_| true);
             assert!(index == all && all == reference, "{index:?} {all:?} {reference:?}");
             engine.decide_at(&request, MOMENT).cluster().to_owned()
         });
@@ -946,7 +946,7 @@ fn heads_that_are_made_to_be_slow_are_decided_by_an_index() {
 fn decide_both_ways(what: &str, text: String, request: Request<()>, cluster: &str) {
     let decided = quickly(what, move || {
         let engine = Engine::builder().schema(clusters()).build(text).unwrap();
-        let [index, all, reference] = engine.decide_three_ways_at(&request, MOMENT);
+        let [index, all, reference] = engine.decide_three_ways_at(&request, MOMENT, |_| true);
         assert!(index == all && all == reference, "{index:?} {all:?} {reference:?}");
         engine.decide_at(&request, MOMENT).cluster().to_owned()
     });

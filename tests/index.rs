@@ -33,7 +33,8 @@ fn many_rules(c: &mut Choices<'_>) -> String {
 /// The route of the index, which is that of all rules and of the reference.
 #[track_caller]
 fn same(engine: &Engine, request: &Request<()>, moment: Moment) -> Option<u32> {
-    let [index, all, reference] = engine.decide_three_ways_at(request, moment);
+    let [index, all, reference] =
+        engine.decide_three_ways_at(request, moment, |cluster| moment.chance >> (cluster % 64) & 1 == 0);
     assert!(index == all && all == reference, "{index:?}, {all:?}, {reference:?}\n{}", engine.rules().text());
     index.0
 }

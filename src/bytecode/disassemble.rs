@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use super::index::Index;
-use super::program::{Check, Outcome, Program, Slot, SlotId, Step, Target, Test};
+use super::program::{Check, Choice, Outcome, Program, Slot, SlotId, Step, Target, Test};
 
 impl Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,7 +19,7 @@ impl Display for Program {
         let ends = self.rules.iter().skip(1).map(|rule| rule.start as usize).chain([self.steps.len()]);
         for (at, (rule, end)) in self.rules.iter().zip(ends).enumerate() {
             let acts = if rule.acts { "" } else { "  (counts only)" };
-            writeln!(f, "rule {at}: route {} o{}{acts}", rule.route, rule.outcome)?;
+            writeln!(f, "rule {at}: {} {} o{}{acts}", rule.kind, rule.route, rule.outcome)?;
             for (at, step) in self.steps.iter().enumerate().take(end).skip(rule.start as usize) {
                 writeln!(f, "{at:>4}  t{}  yes {}  no {}", step.test, Place(step.yes), Place(step.no))?;
             }
@@ -130,12 +130,19 @@ impl Display for Outcome {
             Target::Cluster(index) => format!("cluster {index}"),
             Target::Outcome(index) => format!("o{index}"),
         };
-        let Some(deal) = self.deal() else {
-            return f.write_str(&self.targets().first().map(name).unwrap_or_default());
+        let fallback = |at: usize| match self.fallback(at) {
+            Some((fallback, _)) => format!(" else {}", name(&fallback)),
+            None => String::new(),
+        };
+        let deal = match &self.choice {
+            Choice::One(target) => return write!(f, "{}{}", name(target), fallback(0)),
+            Choice::Note(None) => return f.write_str("noted"),
+            Choice::Note(Some(key)) => return write!(f, "noted by {key}"),
+            Choice::Deal(deal) => deal,
         };
         for (i, (target, (_, weight))) in deal.targets.iter().zip(deal.split.weights()).enumerate() {
             let joint = if i > 0 { ", " } else { "" };
-            write!(f, "{joint}{} {}", name(target), crate::schema::decimal4(weight))?;
+            write!(f, "{joint}{} {}{}", name(target), crate::schema::decimal4(weight), fallback(i))?;
         }
         match deal.key {
             Some(key) => write!(f, " by {key}, seed {:016x}", deal.seed),

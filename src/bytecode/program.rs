@@ -8,7 +8,9 @@ use foldhash::fast::RandomState;
 use memchr::memmem::Finder;
 
 use super::index::Index;
-use crate::schema::{Field, Kind, List, Order, Pattern, Patterns, Plain, Time, Value, Version};
+use crate::schema::{
+    Field, Kind, List, Order, Pattern, Patterns, Plain, StatementKind, Time, Value, Version,
+};
 use crate::split::Split;
 
 /// A verified program; see [`Parts::verify`](super::Parts::verify) for what that means.
@@ -28,6 +30,10 @@ pub(crate) struct Program {
     pub(super) cells: u32,
     pub(super) needs_now: bool,
     pub(super) needs_chance: bool,
+    /// How many rules, the first ones, are statements of the service gateway.
+    pub(super) gateway: u32,
+    /// Whether an outcome has a fallback.
+    pub(super) has_fallbacks: bool,
 }
 
 /// A condition and what it does if it is true, in text order.
@@ -35,11 +41,13 @@ pub(crate) struct Program {
 pub(crate) struct Rule {
     /// The first of its steps; they end where the next rule's begin. Without a step it is always true.
     pub(crate) start: u32,
-    /// The index of the route in the text.
+    /// The index in the text, among the routes or among the statements of the service gateway.
     pub(crate) route: u32,
     pub(crate) outcome: u32,
-    /// A shadow route is counted and does not act.
+    /// A shadow is counted and does not act.
     pub(crate) acts: bool,
+    /// Routes come behind all others.
+    pub(crate) kind: StatementKind,
 }
 
 /// Asks a test and goes on at one of two steps, later ones of the same rule, or ends with an answer.
@@ -55,6 +63,8 @@ pub(crate) struct Step {
 pub(crate) struct Outcome {
     pub(crate) owner: Owner,
     pub(crate) choice: Choice,
+    /// One for each target, where one has any: who takes its requests when it has no available server.
+    pub(crate) fallbacks: Option<Box<[Option<Target>]>>,
     /// The first of this outcome's counters: one a target, and one more for requests without a key if there is
     /// a deal.
     pub(crate) cell: u32,
@@ -64,6 +74,8 @@ pub(crate) struct Outcome {
 pub(crate) enum Choice {
     One(Target),
     Deal(Box<Deal>),
+    /// Of a statement of the service gateway that leads to no cluster: it is noted, with its key if it has one.
+    Note(Option<SlotId>),
 }
 
 /// Whose outcome it is, as an index in text order.
@@ -71,6 +83,7 @@ pub(crate) enum Choice {
 pub(crate) enum Owner {
     Logical(u32),
     Route(u32),
+    Gateway(u32),
     Default,
 }
 
@@ -217,6 +230,16 @@ impl Program {
         self.needs_now
     }
 
+    /// How many rules are statements of the service gateway: the first ones.
+    pub(crate) fn gateway(&self) -> u32 {
+        self.gateway
+    }
+
+    /// Whether an outcome has a fallback.
+    pub(crate) fn has_fallbacks(&self) -> bool {
+        self.has_fallbacks
+    }
+
     /// Whether an outcome may be dealt by chance.
     pub(crate) fn needs_chance(&self) -> bool {
         self.needs_chance
@@ -282,24 +305,48 @@ impl Outcome {
         match &self.choice {
             Choice::One(target) => std::slice::from_ref(target),
             Choice::Deal(deal) => &deal.targets,
+            Choice::Note(_) => &[],
         }
+    }
+
+    /// How many counters of answers it has: one for each target, or the only one of what is noted.
+    fn answers(&self) -> usize {
+        self.targets().len().max(1)
+    }
+
+    /// The slot of its key.
+    pub(crate) fn key(&self) -> Option<SlotId> {
+        match &self.choice {
+            Choice::One(_) => None,
+            Choice::Deal(deal) => deal.key,
+            Choice::Note(key) => *key,
+        }
+    }
+
+    /// Who takes the requests of a target without an available server, and the counter of that.
+    pub(crate) fn fallback(&self, target: usize) -> Option<(Target, u32)> {
+        let fallbacks = self.fallbacks.as_ref()?;
+        let fallback = fallbacks.get(target).copied().flatten()?;
+        let before = self.cells() - fallbacks.len();
+        Some((fallback, self.cell + before as u32 + target as u32))
     }
 
     pub(crate) fn deal(&self) -> Option<&Deal> {
         match &self.choice {
-            Choice::One(_) => None,
+            Choice::One(_) | Choice::Note(_) => None,
             Choice::Deal(deal) => Some(deal),
         }
     }
 
     /// How many counters it has.
     pub(crate) fn cells(&self) -> usize {
-        self.targets().len() + usize::from(self.deal().is_some())
+        let keyless = self.deal().is_some() || self.key().is_some();
+        self.answers() + usize::from(keyless) + self.fallbacks.as_ref().map_or(0, |fallbacks| fallbacks.len())
     }
 
     /// The counter of requests that have no key to be dealt by.
     pub(crate) fn keyless(&self) -> u32 {
-        self.cell + self.targets().len() as u32
+        self.cell + self.answers() as u32
     }
 
     fn bytes(&self) -> usize {

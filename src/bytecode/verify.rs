@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::index::{Index, Lead, Row, To};
 use super::program::{
-    Check, Group, Outcome, Owner, Program, Rule, Shelves, Slot, SlotId, Step, Target, Test,
+    Check, Choice, Group, Outcome, Owner, Program, Rule, Shelves, Slot, SlotId, Step, Target, Test,
 };
-use crate::schema::Field;
+use crate::schema::{Field, StatementKind};
 
 /// How deep slots may be made of one another. `Limits::MAX_DEPTH` brackets, with a `%` and a `??` in each, are less.
 const DEEPEST: usize = 256;
@@ -48,6 +48,8 @@ pub(crate) enum Invalid {
     Memo { at: usize },
     /// A counter that is not the outcome's own.
     Cell { at: usize },
+    /// A rule whose outcome is not what its kind has, or a statement of the service gateway behind a route.
+    Kind { rule: usize },
     /// A divisor that is not positive.
     Divisor { at: usize },
     /// Rules or look-ups that are not in their order.
@@ -75,7 +77,11 @@ impl Parts {
         let needs_now = self.slots.iter().any(|slot| matches!(slot, Slot::Field(Field::Now)));
         // A key may be absent, and then the default and logical clusters choose by chance.
         let needs_chance = self.outcomes.iter().any(|outcome| outcome.deal().is_some());
+        let gateway = self.rules.iter().take_while(|rule| rule.kind != StatementKind::Route).count() as u32;
+        let has_fallbacks = self.outcomes.iter().any(|outcome| outcome.fallbacks.is_some());
         Ok(Program {
+            gateway,
+            has_fallbacks,
             needs_now,
             needs_chance,
             memos: self.memos,
@@ -98,8 +104,14 @@ impl Parts {
             if rule.start as usize != done || end < done || end > self.steps.len() {
                 return Err(Invalid::Start { rule: at });
             }
-            if rule.outcome as usize >= self.outcomes.len() {
-                return Err(Invalid::Dangling { what: "rule", at });
+            let outcome = self.outcomes.get(rule.outcome as usize);
+            let outcome = outcome.ok_or(Invalid::Dangling { what: "rule", at })?;
+            let notes = !matches!(rule.kind, StatementKind::Route | StatementKind::Mirror);
+            let earlier = at.checked_sub(1).and_then(|before| self.rules.get(before));
+            let behind = earlier.is_some_and(|earlier| earlier.kind == StatementKind::Route)
+                && rule.kind != StatementKind::Route;
+            if notes != matches!(outcome.choice, Choice::Note(_)) || behind {
+                return Err(Invalid::Kind { rule: at });
             }
             for (at, step) in self.steps.iter().enumerate().take(end).skip(done) {
                 let forward = |to: u32| to >= Step::FALSE || (to as usize > at && (to as usize) < end);
@@ -171,20 +183,26 @@ impl Parts {
     }
 
     fn outcomes(&self) -> Result<(), Invalid> {
-        if self.outcomes.last().is_none_or(|last| last.owner != Owner::Default) {
+        let is_default =
+            |last: &Outcome| last.owner == Owner::Default && !matches!(last.choice, Choice::Note(_));
+        if !self.outcomes.last().is_some_and(is_default) {
             return Err(Invalid::NoDefault);
         }
         let mut cell = 0_u64;
         for (at, outcome) in self.outcomes.iter().enumerate() {
             let targets = outcome.targets();
             let dealt = outcome.deal().map_or(1, |deal| deal.split.len());
-            if targets.is_empty() || targets.len() != dealt {
+            let notes = matches!(outcome.choice, Choice::Note(_));
+            let fallbacks = outcome.fallbacks.as_deref();
+            if (targets.is_empty() || targets.len() != dealt) && !notes
+                || fallbacks.is_some_and(|fallbacks| fallbacks.len() != targets.len())
+            {
                 return Err(Invalid::Outcome { at });
             }
-            if outcome.deal().and_then(|deal| deal.key).is_some_and(|key| !self.has(key)) {
+            if outcome.key().is_some_and(|key| !self.has(key)) {
                 return Err(Invalid::Dangling { what: "outcome", at });
             }
-            for target in targets {
+            for target in targets.iter().chain(fallbacks.into_iter().flatten().flatten()) {
                 match *target {
                     Target::Cluster(index) if index >= self.clusters => {
                         return Err(Invalid::Dangling { what: "outcome", at });
@@ -196,7 +214,13 @@ impl Parts {
                     Target::Outcome(index) if index as usize >= at => {
                         return Err(Invalid::Circle { what: "outcome", at });
                     }
-                    _ => {}
+                    Target::Outcome(index) => {
+                        let inner = self.outcomes.get(index as usize);
+                        if inner.is_none_or(|inner| matches!(inner.choice, Choice::Note(_))) {
+                            return Err(Invalid::Outcome { at });
+                        }
+                    }
+                    Target::Cluster(_) => {}
                 }
             }
             if u64::from(outcome.cell) != cell {
@@ -291,6 +315,7 @@ impl fmt::Display for Invalid {
             Invalid::Outcome { at } => write!(f, "outcome {at} has no target, or no deal that fits"),
             Invalid::Memo { at } => write!(f, "test {at} remembers in another's place"),
             Invalid::Cell { at } => write!(f, "outcome {at} counts in another's place"),
+            Invalid::Kind { rule } => write!(f, "rule {rule} has another kind's outcome or place"),
             Invalid::Divisor { at } => write!(f, "slot {at} divides by nothing"),
             Invalid::Shared { node } => write!(f, "node {node} is led to by two look-ups"),
             Invalid::Order { node } => write!(f, "node {node} is out of order"),
@@ -301,19 +326,20 @@ impl fmt::Display for Invalid {
 #[cfg(test)]
 mod tests {
     use super::super::index::{Keys, Lookup, Node, Table};
-    use super::super::program::{Choice, Deal};
+    use super::super::program::Deal;
     use super::*;
     use crate::split::Split;
 
     /// `lower(method)` asked twice, a route that hits, the default; and an index that leads to the route.
     fn sound() -> Parts {
-        let outcome = |owner, cell| Outcome { owner, choice: Choice::One(Target::Cluster(0)), cell };
+        let outcome =
+            |owner, cell| Outcome { owner, choice: Choice::One(Target::Cluster(0)), fallbacks: None, cell };
         let lead = Lead::pack(To::Rules(Row { start: 0, end: 1 }));
         let table = Table::Texts(Keys::from_iter([(0, lead)]));
         let lookup = Lookup { slot: SlotId(1), plain: None, first: 0, table };
         let node = Node { lookups: vec![lookup], rest: Row::default() };
         Parts {
-            rules: vec![Rule { start: 0, route: 0, outcome: 0, acts: true }],
+            rules: vec![Rule { start: 0, route: 0, outcome: 0, acts: true, kind: StatementKind::Route }],
             steps: vec![
                 Step { test: 0, yes: 1, no: Step::FALSE },
                 Step { test: 0, yes: Step::TRUE, no: Step::FALSE },

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::typed::{Condition, Expr, Outcome, State};
-use crate::syntax::ast::StatementKind;
+use crate::syntax::ast::{Rate, StatementKind};
+use crate::syntax::print::Lasting;
 
 /// A statement of the service gateway: `KIND NAME: CONDITION => ACTION`.
 #[derive(Debug, Clone)]
@@ -161,30 +162,14 @@ impl fmt::Display for Action {
         match self {
             Action::Deny(deny) => deny.status.as_u16().fmt(f),
             Action::Limit(limit) => {
-                write!(f, "{}/{}", limit.count, Span(limit.per, true))?;
+                Rate { count: limit.count, per: limit.per }.fmt(f)?;
                 if limit.burst == limit.count { Ok(()) } else { write!(f, " burst {}", limit.burst) }
             }
-            Action::Cache(cache) if cache.stale.is_zero() => Span(cache.fresh, false).fmt(f),
-            Action::Cache(cache) => write!(f, "{} stale {}", Span(cache.fresh, false), Span(cache.stale, false)),
+            Action::Cache(cache) if cache.stale.is_zero() => Lasting(cache.fresh).fmt(f),
+            Action::Cache(cache) => write!(f, "{} stale {}", Lasting(cache.fresh), Lasting(cache.stale)),
             Action::Mirror(_) => Ok(()),
-            Action::Capture(capture) => write!(f, "{} for {}", capture.exchanges, Span(capture.lasts, false)),
-            Action::Top(top) => write!(f, "top {} per {}", top.top, Span(top.per, false)),
-        }
-    }
-}
-
-/// A span of time as the language writes it, in the largest unit that has it whole. Behind a rate, one second is `s`.
-struct Span(Duration, bool);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
-        let fits = units.iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
-        match fits {
-            None => f.write_str("0s"),
-            Some((unit, name)) if self.1 && millis == *unit => f.write_str(name),
-            Some((unit, name)) => write!(f, "{}{name}", millis / unit),
+            Action::Capture(capture) => write!(f, "{} for {}", capture.exchanges, Lasting(capture.lasts)),
+            Action::Top(top) => write!(f, "top {} per {}", top.top, Lasting(top.per)),
         }
     }
 }

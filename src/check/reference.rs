@@ -3,26 +3,37 @@
 //! It walks the typed rules in the order in which they are written and does what the language page says, with
 //! no regard for cost. Everything that is quicker is held against it by tests; explanations come from it.
 
-use super::typed::{Condition, Expr, Outcome, Predicate, Route, Rules, Set, State, Target, Test};
+use super::typed::{Condition, Expr, Logical, Outcome, Predicate, Route, Rules, Set, State, Target, Test};
 use crate::schema::http::{host_under, path_under};
-use crate::schema::{Arena, Input, Order, Value, Version, any_compares, parse_int};
-use crate::split;
+use crate::schema::{Arena, Available, Input, Order, StatementKind, Value, Version, any_compares, parse_int};
+use crate::split::{self, FALLBACKS};
 
 /// Up to how many pairs of values are compared one by one.
 const PAIRS: usize = 1 << 14;
 
 /// Who wants to know what was looked at. `()` does not.
 pub(crate) trait Observer {
-    /// A route is about to be looked at.
-    fn route(&mut self, _index: usize) {}
-    /// A paused route is passed over.
-    fn paused(&mut self, _index: usize) {}
+    /// A rule is about to be looked at.
+    fn rule(&mut self, _at: At) {}
+    /// A paused rule is passed over.
+    fn paused(&mut self, _at: At) {}
     /// A comparison was made: the values of its left side, and its verdict after negation.
     fn test(&mut self, _test: &Test, _seen: &[Value<'_>], _verdict: bool) {}
-    /// The route's condition was found true or false.
-    fn verdict(&mut self, _index: usize, _verdict: bool) {}
+    /// The rule's condition was found true or false.
+    fn verdict(&mut self, _at: At, _verdict: bool) {}
+    /// A statement of the service gateway was asked for its key.
+    fn keyed(&mut self, _at: At, _key: Option<&[u8]>) {}
+    /// A cluster had no available server, and another takes its place.
+    fn fell_back(&mut self, _from: u32, _to: Target) {}
     /// An outcome with several targets was dealt, or could not be: `None` when there is no key.
     fn dealt(&mut self, _of: Dealer, _dealt: Option<Dealt>) {}
+}
+
+/// A rule, by its place among the routes or among the statements of the service gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    Route(usize),
+    Gateway(usize),
 }
 
 /// Whose outcome was dealt.
@@ -46,33 +57,97 @@ pub(crate) struct Dealt {
 impl Observer for () {}
 
 /// Which statement decided and for which declared cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// `None`: the default.
     pub(crate) route: Option<usize>,
     pub(crate) cluster: u32,
+    /// The statements of the service gateway that matched.
+    pub(crate) matched: Vec<Noted>,
+}
+
+/// A statement of the service gateway that matched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Noted {
+    /// Its index in the text.
+    pub(crate) statement: usize,
+    pub(crate) key: Option<Vec<u8>>,
+    /// Where a mirror leads.
+    pub(crate) cluster: Option<u32>,
 }
 
 /// Decides as the language page says.
 pub(crate) fn decide(rules: &Rules, input: &Input<'_>, chance: u64, observer: &mut impl Observer) -> Verdict {
+    let matched = guard(rules, input, chance, observer);
     for (index, route) in rules.routes.iter().enumerate() {
+        let at = At::Route(index);
         if route.state == State::Paused {
-            observer.paused(index);
+            observer.paused(at);
             continue;
         }
-        observer.route(index);
-        let matched = holds(&route.condition, input, observer);
-        observer.verdict(index, matched);
-        if !matched {
+        observer.rule(at);
+        let verdict = holds(&route.condition, input, observer);
+        observer.verdict(at, verdict);
+        if !verdict {
             continue;
         }
-        let Some(target) = route_target(route, index, input, chance, observer) else { continue };
+        let Some(chosen) = route_target(route, index, input, chance, observer) else { continue };
         if route.state == State::Live {
-            return Verdict { route: Some(index), cluster: settle(rules, target, input, chance, observer) };
+            let cluster = settle(rules, &route.outcome, chosen, input, chance, observer);
+            return Verdict { route: Some(index), cluster, matched };
         }
     }
-    let target = total_target(&rules.default, Dealer::Default, input, chance, observer);
-    Verdict { route: None, cluster: settle(rules, target, input, chance, observer) }
+    let chosen = total_target(&rules.default, Dealer::Default, input, chance, observer);
+    let cluster = settle(rules, &rules.default, chosen, input, chance, observer);
+    Verdict { route: None, cluster, matched }
+}
+
+/// The statements of the service gateway that match.
+pub(crate) fn guard(
+    rules: &Rules,
+    input: &Input<'_>,
+    chance: u64,
+    observer: &mut impl Observer,
+) -> Vec<Noted> {
+    let mut matched = Vec::new();
+    let (mut denied, mut cached) = (false, false);
+    for kind in StatementKind::GATEWAY {
+        for (index, statement) in rules.gateway.iter().enumerate().filter(|(_, s)| s.kind() == kind) {
+            // A denied request is neither limited, cached nor mirrored, and the first cache is the one.
+            let over = match kind {
+                StatementKind::Deny | StatementKind::Limit | StatementKind::Mirror => denied,
+                StatementKind::Cache => denied || cached,
+                _ => false,
+            };
+            let at = At::Gateway(index);
+            if over {
+                continue;
+            }
+            if statement.state == State::Paused {
+                observer.paused(at);
+                continue;
+            }
+            observer.rule(at);
+            let verdict = holds(&statement.condition, input, observer);
+            observer.verdict(at, verdict);
+            if !verdict {
+                continue;
+            }
+            let key = statement.key.as_ref().map(|key| first_text(key, input));
+            if let Some(key) = &key {
+                observer.keyed(at, key.as_deref());
+                if key.is_none() {
+                    continue;
+                }
+            }
+            let cluster =
+                statement.mirror.as_ref().map(|mirror| settle(rules, mirror, 0, input, chance, observer));
+            matched.push(Noted { statement: index, key: key.flatten(), cluster });
+            denied |= kind == StatementKind::Deny && statement.state == State::Live;
+            cached |= kind == StatementKind::Cache && statement.state == State::Live;
+        }
+    }
+    matched
 }
 
 /// A route without a key in the request does not match.
@@ -82,8 +157,8 @@ fn route_target(
     input: &Input<'_>,
     chance: u64,
     observer: &mut impl Observer,
-) -> Option<Target> {
-    let Some(deal) = &route.outcome.deal else { return route.outcome.targets.first().copied() };
+) -> Option<usize> {
+    let Some(deal) = &route.outcome.deal else { return Some(0) };
     let dealer = Dealer::Route(index);
     match deal.key.as_ref().map(|key| first_text(key, input)) {
         Some(None) => {
@@ -101,8 +176,8 @@ fn total_target(
     input: &Input<'_>,
     chance: u64,
     observer: &mut impl Observer,
-) -> Target {
-    let Some(deal) = &outcome.deal else { return first(outcome) };
+) -> usize {
+    let Some(deal) = &outcome.deal else { return 0 };
     let key = deal.key.as_ref().and_then(|key| first_text(key, input));
     deal_out(outcome, key, chance, dealer, observer)
 }
@@ -113,35 +188,54 @@ fn deal_out(
     chance: u64,
     dealer: Dealer,
     observer: &mut impl Observer,
-) -> Target {
-    let Some(deal) = &outcome.deal else { return first(outcome) };
+) -> usize {
+    let Some(deal) = &outcome.deal else { return 0 };
     let hash = match &key {
         Some(key) => split::hash(key, deal.seed),
         None => split::hash(&chance.to_le_bytes(), deal.seed),
     };
     let target = deal.split.pick(hash);
     observer.dealt(dealer, Some(Dealt { target, bucket: split::bucket(hash), key }));
-    outcome.targets.get(target).copied().unwrap_or_else(|| first(outcome))
+    target
 }
 
-fn first(outcome: &Outcome) -> Target {
-    outcome.targets.first().copied().unwrap_or(Target::Cluster(0))
+/// The target at this place, and what stands in for it.
+fn target(outcome: &Outcome, chosen: usize) -> (Target, Option<Target>) {
+    (outcome.targets.get(chosen).copied().unwrap_or(Target::Cluster(0)), outcome.fallback(chosen))
 }
 
-/// From a logical cluster down to a declared one.
+/// From a target down to a declared cluster; and where that has no available server, the way from what stands in for
+/// the last target that has such, and so on.
 fn settle(
     rules: &Rules,
-    mut target: Target,
+    outcome: &Outcome,
+    chosen: usize,
     input: &Input<'_>,
     chance: u64,
     observer: &mut impl Observer,
 ) -> u32 {
+    let (mut at, fallback) = target(outcome, chosen);
+    let mut fallbacks: Vec<Target> = fallback.into_iter().collect();
+    let mut left = FALLBACKS;
     loop {
-        match target {
-            Target::Cluster(index) => return index,
+        match at {
+            Target::Cluster(cluster) => {
+                let available = input.available.is_none_or(|Available(available)| available(cluster));
+                match if available || left == 0 { None } else { fallbacks.pop() } {
+                    None => return cluster,
+                    Some(fallback) => {
+                        observer.fell_back(cluster, fallback);
+                        left -= 1;
+                        at = fallback;
+                    }
+                }
+            }
             Target::Logical(index) => match rules.logical.get(index as usize) {
-                Some(logical) => {
-                    target = total_target(&logical.outcome, Dealer::Logical(index), input, chance, observer);
+                Some(Logical { outcome, .. }) => {
+                    let chosen = total_target(outcome, Dealer::Logical(index), input, chance, observer);
+                    let (next, fallback) = target(outcome, chosen);
+                    fallbacks.extend(fallback);
+                    at = next;
                 }
                 None => return 0,
             },

@@ -49,6 +49,8 @@ pub(crate) struct Outcome {
     pub(crate) targets: SmallVec<[Target; 1]>,
     /// Present when there is more than one target.
     pub(crate) deal: Option<Box<Deal>>,
+    /// One for each target, where one has any: who takes its requests when it has no available server.
+    pub(crate) fallbacks: Option<Box<[Option<Target>]>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +155,21 @@ impl Rules {
             Target::Logical(at) => self.logical.get(at as usize).map(|logical| &logical.name),
         };
         name.map_or("", |name| name)
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// Who takes the requests of a target that has no available server.
+    pub(crate) fn fallback(&self, target: usize) -> Option<Target> {
+        self.fallbacks.as_ref()?.get(target).copied().flatten()
+    }
+
+    /// All clusters that it names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Target> {
+        let fallbacks = self.fallbacks.iter().flat_map(|fallbacks| fallbacks.iter().flatten());
+        self.targets.iter().chain(fallbacks).copied()
     }
 }
 

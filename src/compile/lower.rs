@@ -17,7 +17,7 @@ use crate::bytecode::{
     Test,
 };
 use crate::check::typed::{self, Condition, Expr, Predicate, Rules, Set, State};
-use crate::schema::{List, Pattern, Patterns, Value};
+use crate::schema::{List, Pattern, Patterns, StatementKind, Value};
 
 /// Why sound rules do not become a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(crate) enum CompileError {
 pub(crate) fn compile(rules: &Rules, most: usize) -> Result<Program, CompileError> {
     let conditions: Vec<Cow<'_, Condition>> =
         rules.routes.iter().map(|route| fold(&route.condition)).collect();
+    let gateway: Vec<Cow<'_, Condition>> =
+        rules.gateway.iter().map(|statement| fold(&statement.condition)).collect();
     let mut lowering = Lowering::default();
     lowering.parts.clusters = number(rules.clusters.len());
     let mut places = vec![0; rules.logical.len()];
@@ -45,12 +47,27 @@ pub(crate) fn compile(rules: &Rules, most: usize) -> Result<Program, CompileErro
             lowering.outcome(&logical.outcome, Owner::Logical(number(at)), &places);
         }
     }
+    for kind in StatementKind::GATEWAY {
+        for ((statement, condition), at) in rules.gateway.iter().zip(&gateway).zip(0..) {
+            if statement.state == State::Paused || statement.kind() != kind {
+                continue;
+            }
+            let outcome = match &statement.mirror {
+                Some(outcome) => lowering.outcome(outcome, Owner::Gateway(at), &places),
+                None => {
+                    let key = statement.key.as_ref().map(|key| lowering.slot(key));
+                    lowering.add_outcome(Owner::Gateway(at), Choice::Note(key), None)
+                }
+            };
+            lowering.rule(condition, at, outcome, statement.state == State::Live, kind);
+        }
+    }
     for ((route, condition), at) in rules.routes.iter().zip(&conditions).zip(0..) {
         if route.state == State::Paused {
             continue;
         }
         let outcome = lowering.outcome(&route.outcome, Owner::Route(at), &places);
-        lowering.rule(condition, at, outcome, route.state == State::Live);
+        lowering.rule(condition, at, outcome, route.state == State::Live, StatementKind::Route);
     }
     lowering.outcome(&rules.default, Owner::Default, &places);
     lowering.finish(most)
@@ -61,8 +78,8 @@ pub(crate) fn compile_condition(condition: &Condition, most: usize) -> Result<Pr
     let condition = fold(condition);
     let mut lowering = Lowering::default();
     lowering.parts.clusters = 1;
-    lowering.add_outcome(Owner::Default, Choice::One(Target::Cluster(0)));
-    lowering.rule(&condition, 0, 0, true);
+    lowering.add_outcome(Owner::Default, Choice::One(Target::Cluster(0)), None);
+    lowering.rule(&condition, 0, 0, true, StatementKind::Route);
     lowering.finish(most)
 }
 
@@ -113,7 +130,7 @@ impl<'t> Lowering<'t> {
     }
 
     /// Adds a rule, if it can be true at all.
-    fn rule(&mut self, condition: &'t Condition, route: u32, outcome: u32, acts: bool) {
+    fn rule(&mut self, condition: &'t Condition, route: u32, outcome: u32, acts: bool, kind: StatementKind) {
         if *condition == Condition::Constant(false) {
             return;
         }
@@ -128,7 +145,7 @@ impl<'t> Lowering<'t> {
             (step.yes, step.no) = (turned(step.yes), turned(step.no));
         }
         self.needs.rule(condition, steps.iter().map(|step| step.test), &self.parts.tests);
-        self.parts.rules.push(Rule { start, route, outcome, acts });
+        self.parts.rules.push(Rule { start, route, outcome, acts, kind });
     }
 
     /// Adds the steps of a condition that go on at `yes` or `no`, and returns where they start.
@@ -234,12 +251,13 @@ impl<'t> Lowering<'t> {
 
     /// Adds an outcome; `places` says where the logical clusters' outcomes stand.
     fn outcome(&mut self, outcome: &'t typed::Outcome, owner: Owner, places: &[u32]) -> u32 {
-        let mut targets = outcome.targets.iter().map(|target| match *target {
+        let place = |target: typed::Target| match target {
             typed::Target::Cluster(cluster) => Target::Cluster(cluster),
             typed::Target::Logical(logical) => {
                 Target::Outcome(places.get(logical as usize).copied().unwrap_or(u32::MAX))
             }
-        });
+        };
+        let mut targets = outcome.targets.iter().copied().map(place);
         let choice = match &outcome.deal {
             // There is one; should there be none, the verifier says so.
             None => Choice::One(targets.next().unwrap_or(Target::Cluster(u32::MAX))),
@@ -250,11 +268,13 @@ impl<'t> Lowering<'t> {
                 key: deal.key.as_ref().map(|key| self.slot(key)),
             })),
         };
-        self.add_outcome(owner, choice)
+        let fallbacks = outcome.fallbacks.as_deref();
+        let fallbacks = fallbacks.map(|all| all.iter().map(|fallback| fallback.map(place)).collect());
+        self.add_outcome(owner, choice, fallbacks)
     }
 
-    fn add_outcome(&mut self, owner: Owner, choice: Choice) -> u32 {
-        let outcome = Outcome { owner, choice, cell: self.parts.cells };
+    fn add_outcome(&mut self, owner: Owner, choice: Choice, fallbacks: Option<Box<[Option<Target>]>>) -> u32 {
+        let outcome = Outcome { owner, choice, fallbacks, cell: self.parts.cells };
         self.parts.cells = self.parts.cells.saturating_add(number(outcome.cells()));
         self.parts.outcomes.push(outcome);
         number(self.parts.outcomes.len() - 1)

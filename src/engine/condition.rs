@@ -72,7 +72,7 @@ impl Condition {
 
     /// Whether it is true of a request at a time.
     pub fn matches_at<'r>(&self, request: impl Into<RequestHead<'r>>, now: SystemTime) -> bool {
-        let input = Input { head: request.into(), now, client: &self.inner.schema.client };
+        let input = Input { head: request.into(), now, client: &self.inner.schema.client, available: None };
         Run::new(&self.inner.compiled.program, &input, 0).matches()
     }
 
@@ -80,7 +80,7 @@ impl Condition {
     /// two against each other.
     #[doc(hidden)]
     pub fn reference_at<'r>(&self, request: impl Into<RequestHead<'r>>, now: SystemTime) -> bool {
-        let input = Input { head: request.into(), now, client: &self.inner.schema.client };
+        let input = Input { head: request.into(), now, client: &self.inner.schema.client, available: None };
         crate::check::reference::holds(&self.inner.compiled.typed, &input, &mut ())
     }
 

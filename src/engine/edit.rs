@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostics, Problems, Source, Span, nearest, visible};
 use crate::limits::Limits;
 use crate::schema::decimal4;
 use crate::split::Split;
-use crate::syntax::ast::{File, Outcome, Rule, State, Statement, StatementKind};
+use crate::syntax::ast::{File, Outcome, State, Statement, StatementKind};
 use crate::syntax::{self, Arena};
 
 /// Which statement is meant: its name, or its kind and its name where two kinds share one.
@@ -154,10 +154,10 @@ pub fn with_weights<'n, T: AsRef<str>, W: Display>(
     Ok(splice(text, changes))
 }
 
-/// The text with one route live, a shadow, or paused.
+/// The text with one rule live, a shadow, or paused: a route, or a statement of the service gateway.
 ///
 /// `paused route x: …` becomes `route x: …` and back: the word before `route` is written, replaced or taken away, with
-/// the blanks behind it. A route that is in that state already is left alone. What is paused and then made live is
+/// the blanks behind it. A rule that is in that state already is left alone. What is paused and then made live is
 /// what it was; a shadow that is paused is, when made live, a shadow no more.
 ///
 /// What was said of [`with_weights`] about the result and the cost is true here too. A route that acts again may be found
@@ -165,45 +165,71 @@ pub fn with_weights<'n, T: AsRef<str>, W: Display>(
 ///
 /// ```
 /// use pointsman::State;
+/// use pointsman::engine::StatementKind;
 ///
 /// let text = "route sale: path under \"/sale\" => gray  # ends on Sunday\ndefault => prod\n";
 /// let paused = pointsman::with_state(text, "sale", State::Paused)?;
 /// assert_eq!(paused, format!("paused {text}"));
 /// assert_eq!(pointsman::with_state(&paused, "sale", State::Live)?, text);
+///
+/// // Where two kinds share a name, the kind says which.
+/// let text = "deny sale: path under \"/sale\" => 403\nroute sale: path under \"/sale\" => gray\ndefault => prod\n";
+/// let shadow = pointsman::with_state(text, (StatementKind::Deny, "sale"), State::Shadow)?;
+/// assert_eq!(shadow, format!("shadow {text}"));
 /// # Ok::<(), pointsman::EditError>(())
 /// ```
 ///
 /// # Errors
 ///
-/// When the text cannot be parsed, or has no route of that name, or two.
-pub fn with_state(text: &str, route: &str, state: State) -> Result<String, EditError> {
+/// When the text cannot be parsed, or has no rule of that name, or two.
+pub fn with_state<'n>(
+    text: &str,
+    rule: impl Into<StatementName<'n>>,
+    state: State,
+) -> Result<String, EditError> {
     let arena = &Arena::new();
     let file = parse(text, arena)?;
-    let routes = || {
-        file.items.iter().filter_map(|item| match &item.statement.node {
-            Statement::Rule(rule) => Some((rule, item.statement.span)),
-            _ => None,
-        })
-    };
-    let mut found = routes().filter(|(rule, _)| rule.name.node == route);
-    let Some((rule, span)) = found.next() else {
-        let near = nearest(route, routes().map(|(rule, _)| rule.name.node)).map(str::to_owned);
-        return Err(Reason::UnknownStatement { what: "route", name: route.to_owned(), near }.into());
-    };
-    if found.next().is_some() {
-        let kinds = vec![StatementKind::Route; 2];
-        return Err(Reason::AmbiguousStatement { name: route.to_owned(), kinds }.into());
-    }
-    Ok(splice(text, state_change(text, rule, span, state)))
+    let wanted = rule.into();
+    let rules = file.items.iter().filter_map(|item| {
+        let (kind, name, before) = match &item.statement.node {
+            Statement::Rule(rule) => (StatementKind::Route, rule.name.node, rule.state),
+            Statement::Gateway(gateway) => (gateway.action.kind(), gateway.name.node, gateway.state),
+            Statement::List(_) | Statement::Cluster(_) | Statement::Default(_) => return None,
+        };
+        wanted.kind.is_none_or(|wanted| wanted == kind).then_some((kind, name, (before, item.statement.span)))
+    });
+    let (_, _, (before, span)) = the_one(rules, &wanted, "rule", |name| name == wanted.name)?;
+    Ok(splice(text, state_change(text, before, span, state)))
 }
 
-fn state_change(text: &str, rule: &Rule<'_>, span: Span, state: State) -> Option<Change> {
-    // A statement starts with the word, or with `route` where there is none.
-    let old = word(rule.state);
+/// The statement that is meant, of all that may be.
+fn the_one<'t, T>(
+    of_kind: impl Iterator<Item = (StatementKind, &'t str, T)> + Clone,
+    wanted: &StatementName<'_>,
+    what: &'static str,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<(StatementKind, &'t str, T), EditError> {
+    let mut found = of_kind.clone().filter(|(_, name, _)| is_meant(name));
+    let Some(first) = found.next() else {
+        let near = nearest(wanted.name, of_kind.map(|(_, name, _)| name)).map(str::to_owned);
+        let what = wanted.kind.map_or(what, StatementKind::word);
+        return Err(Reason::UnknownStatement { what, name: wanted.name.to_owned(), near }.into());
+    };
+    let mut kinds: Vec<_> = found.map(|(kind, ..)| kind).collect();
+    if !kinds.is_empty() {
+        kinds.insert(0, first.0);
+        return Err(Reason::AmbiguousStatement { name: first.1.to_owned(), kinds }.into());
+    }
+    Ok(first)
+}
+
+fn state_change(text: &str, before: State, span: Span, state: State) -> Option<Change> {
+    // A statement starts with the word, or with its kind where there is none.
+    let old = word(before);
     let word_end = span.start + old.len();
     let behind = text.get(word_end..).unwrap_or("");
     let blanks = behind.len() - behind.trim_start_matches([' ', '\t']).len();
-    match (rule.state, state) {
+    match (before, state) {
         (before, after) if before == after => None,
         (State::Live, _) => Some((Span::new(span.start, span.start), format!("{} ", word(state)))),
         (_, State::Live) => Some((Span::new(span.start, word_end + blanks), String::new())),
@@ -211,7 +237,7 @@ fn state_change(text: &str, rule: &Rule<'_>, span: Span, state: State) -> Option
     }
 }
 
-/// The word before `route`.
+/// The word before the kind.
 fn word(state: State) -> &'static str {
     match state {
         State::Live => "",
@@ -271,7 +297,7 @@ fn outcomes<'f, 't>(file: &'f File<'t>) -> impl Iterator<Item = Found<'f, 't>> +
         Statement::Cluster(cluster) => Some((StatementKind::Cluster, cluster.name.node, &cluster.outcome)),
         Statement::Rule(rule) => Some((StatementKind::Route, rule.name.node, &rule.outcome)),
         Statement::Default(outcome) => Some((StatementKind::Default, "default", outcome)),
-        Statement::List(_) => None,
+        Statement::List(_) | Statement::Gateway(_) => None,
     })
 }
 
@@ -279,17 +305,7 @@ fn find<'f, 't>(file: &'f File<'t>, wanted: StatementName<'_>) -> Result<Found<'
     let of_kind = outcomes(file).filter(|(kind, ..)| wanted.kind.is_none_or(|wanted| wanted == *kind));
     // There is one default, whatever it is called.
     let any_name = wanted.kind == Some(StatementKind::Default);
-    let mut found = of_kind.clone().filter(|(_, name, _)| any_name || *name == wanted.name);
-    let Some(first) = found.next() else {
-        let near = nearest(wanted.name, of_kind.map(|(_, name, _)| name)).map(str::to_owned);
-        let what = wanted.kind.map_or("statement", StatementKind::word);
-        return Err(Reason::UnknownStatement { what, name: wanted.name.to_owned(), near }.into());
-    };
-    let kinds: Vec<_> = std::iter::once(first).chain(found).map(|(kind, ..)| kind).collect();
-    if kinds.len() > 1 {
-        return Err(Reason::AmbiguousStatement { name: first.1.to_owned(), kinds }.into());
-    }
-    Ok(first)
+    the_one(of_kind, &wanted, "statement", |name| any_name || name == wanted.name)
 }
 
 fn label(kind: StatementKind, name: &str) -> String {

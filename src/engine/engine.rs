@@ -135,12 +135,42 @@ impl Engine {
     pub fn decide<'r>(&self, request: impl Into<RequestHead<'r>>) -> Decision {
         let hold = self.shared.seat();
         let moment = self.moment(&hold.seat().rules);
-        Decision::of(hold, request.into(), moment)
+        Decision::of(hold, request.into(), moment, None)
+    }
+
+    /// As [`Engine::decide`], where somebody knows which clusters have an available server, by their indices: a target
+    /// that has none gives way to what stands behind its `else`. `available` is asked only for such targets, and must
+    /// not decide by the same engine.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use pointsman::Engine;
+    ///
+    /// let engine = Engine::builder().clusters(["gray", "prod"]).build(
+    ///     "route beta: cookie(beta) == \"yes\" => gray else prod
+    ///      default => prod",
+    /// )?;
+    /// let request = Request::get("/").header("cookie", "beta=yes").body(())?;
+    /// assert_eq!(engine.decide_where(&request, |_| true).cluster(), "gray");
+    ///
+    /// let decision = engine.decide_where(&request, |cluster| cluster != 0);
+    /// assert_eq!((decision.cluster(), decision.rule()), ("prod", Some("beta")));
+    /// assert!(decision.explain(&request).to_string().contains("gray has no available server, so prod"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decide_where<'r>(
+        &self,
+        request: impl Into<RequestHead<'r>>,
+        available: impl Fn(usize) -> bool,
+    ) -> Decision {
+        let hold = self.shared.seat();
+        let moment = self.moment(&hold.seat().rules);
+        Decision::of(hold, request.into(), moment, Some(&|cluster| available(cluster as usize)))
     }
 
     /// As [`Engine::decide`], with the time and the chance from outside.
     pub fn decide_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Decision {
-        Decision::of(self.shared.seat(), request.into(), moment)
+        Decision::of(self.shared.seat(), request.into(), moment, None)
     }
 
     /// Takes over a decision that was made elsewhere, as by the service that sent the request: for the declared cluster of
@@ -161,19 +191,35 @@ impl Engine {
     /// ```
     pub fn follow(&self, cluster: &str) -> Option<Decision> {
         let cluster = *self.shared.by_name.get(cluster)?;
-        Some(Decision::follow(self.shared.seat(), cluster))
+        let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
+        Some(Decision::follow(self.shared.seat(), cluster, None, moment))
+    }
+
+    /// As [`Engine::follow`], asking the statements of the service gateway about the request.
+    pub(crate) fn follow_request<'r>(
+        &self,
+        cluster: &str,
+        request: impl Into<RequestHead<'r>>,
+    ) -> Option<Decision> {
+        let cluster = *self.shared.by_name.get(cluster)?;
+        let hold = self.shared.seat();
+        let moment = self.moment(&hold.seat().rules);
+        Some(Decision::follow(hold, cluster, Some(request.into()), moment))
     }
 
     /// What is decided by the index, by asking all rules in their order, and by the reference: the route's and the
-    /// cluster's place, and what would be counted, which the reference does not know. For tests that hold them against
+    /// cluster's place, what would be counted, which the reference does not know, and the statements of the service gateway
+    /// that matched. For tests that hold them against
     /// each other; counts nothing.
     #[doc(hidden)]
     pub fn decide_three_ways_at<'r>(
         &self,
         request: impl Into<RequestHead<'r>>,
         moment: Moment,
-    ) -> [(Option<u32>, u32, Vec<u32>); 3] {
-        self.shared.current.load().rules.decide_three_ways(request.into(), moment)
+        available: impl Fn(usize) -> bool,
+    ) -> [super::ruleset::ThreeWays; 3] {
+        let available = |cluster| available(cluster as usize);
+        self.shared.current.load().rules.decide_three_ways(request.into(), moment, &available)
     }
 
     /// Says why a request would go where it goes, now. Walks the rules as they are written, at leisure; counts
@@ -181,12 +227,12 @@ impl Engine {
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
         let rules = self.rules();
         let moment = self.moment(&rules);
-        rules.explain(request.into(), moment)
+        rules.explain(request.into(), moment, None)
     }
 
     /// As [`Engine::explain`], with the time and the chance from outside.
     pub fn explain_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Explanation {
-        self.rules().explain(request.into(), moment)
+        self.rules().explain(request.into(), moment, None)
     }
 
     /// Replaces the rules: validates, compiles, then swaps one pointer. A decision under way ends with the
@@ -299,7 +345,14 @@ impl Engine {
         past.counts.iter().map(|(key, count)| (key.clone(), *count)).for_each(&mut add);
         let counts = counts
             .into_iter()
-            .map(|((kind, statement, state, target), count)| Count { kind, statement, target, state, count })
+            .map(|((kind, statement, state, target, instead_of), count)| Count {
+                kind,
+                statement,
+                target,
+                instead_of,
+                state,
+                count,
+            })
             .collect();
         let followed = self.clusters().map(str::to_owned).zip(followed).collect();
         Counters { counts, decisions: decisions + past.decisions, followed }

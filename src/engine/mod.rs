@@ -24,16 +24,14 @@ pub use counters::{Count, Counters, Reloads};
 pub use digest::{BadDigest, Digest};
 pub use edit::{EditError, EditErrorKind, StatementName, with_state, with_weights};
 pub use engine::{Engine, Moment};
+pub use matches::{Match, Matches};
 pub use pipeline::format;
 pub use reach::{Reach, Reached};
 pub use rules::{Rules, Statements};
-pub use matches::{Match, Matches};
 pub use ruleset::{Decision, RuleSet, Statement};
 pub(crate) use seats::{own_seats, thread_number};
 pub use settings::{BuildError, EngineBuilder, SchemaError};
 pub(crate) use trace::decided;
 
-pub use crate::check::action::{
-    Action, Cache, Capture, Deny, GatewayStatement, Limit, Mirror, Top,
-};
-pub use crate::syntax::ast::StatementKind;
+pub use crate::check::action::{Action, Cache, Capture, Deny, GatewayStatement, Limit, Mirror, Top};
+pub use crate::schema::StatementKind;

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::bytecode::{Index, Lead, Program, Slot, SlotId, To};
+use crate::bytecode::{Index, Lead, Program, Rule, Slot, SlotId, To};
 use crate::check::typed::Rules;
 use crate::diagnostic::visible;
+use crate::schema::StatementKind;
 
 /// How the routes of a rule set are reached; from [`RuleSet::reach`](super::RuleSet::reach).
 ///
@@ -29,7 +30,7 @@ use crate::diagnostic::visible;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Reach {
-    /// The routes that can match at all, in text order; paused ones and those that are never true are left out.
+    /// The statements of the service gateway kind by kind, then the routes in text order, as far as they can match at all; paused ones and those that are never true are left out.
     pub routes: Vec<Reached>,
 }
 
@@ -38,7 +39,10 @@ pub struct Reach {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Reached {
-    /// The route's name.
+    /// A route, or a statement of the service gateway.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::ruleset::kind_name"))]
+    pub kind: StatementKind,
+    /// Its name.
     pub route: String,
     /// What leads to it, any of them; empty for a route that is asked for every request.
     pub by: Vec<String>,
@@ -55,11 +59,16 @@ impl Reach {
         if let Some(index) = program.index() {
             Walk { program, index, by: &mut by }.node(0, "");
         }
-        let name = |route: u32| {
-            rules.routes.get(route as usize).map_or(String::new(), |route| route.name.to_string())
+        let name = |rule: &Rule| match rule.kind {
+            StatementKind::Route => rules.routes.get(rule.route as usize).map(|route| &route.name),
+            _ => rules.gateway.get(rule.route as usize).map(|statement| &statement.name),
         };
-        let routes = program.rules().iter().zip(by);
-        Reach { routes: routes.map(|(rule, by)| Reached { route: name(rule.route), by }).collect() }
+        let reached = |(rule, by): (&Rule, Vec<String>)| Reached {
+            kind: rule.kind,
+            route: name(rule).map_or(String::new(), |name| name.to_string()),
+            by,
+        };
+        Reach { routes: program.rules().iter().zip(by).map(reached).collect() }
     }
 }
 

@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use crate::diagnostic::{Piece, Problems, Source};
 use crate::limits::Limits;
+use crate::schema::StatementKind;
+use crate::syntax::ast::State;
 use crate::syntax::print::Name;
-use crate::syntax::{Arena, parse_condition, parse_file, parse_list, parse_outcome};
+use crate::syntax::{Arena, parse_action, parse_condition, parse_file, parse_list, parse_outcome};
 
 /// Rules to be compiled: a text, a text with a name, several of them, or [`Statements`].
 ///
@@ -77,6 +79,8 @@ struct Statement {
 enum Part {
     Condition,
     Outcome,
+    /// Of a statement of the service gateway.
+    Action(StatementKind),
     Members,
 }
 
@@ -215,19 +219,52 @@ impl Statements {
     /// Adds `route NAME: CONDITION => OUTCOME`.
     #[must_use]
     pub fn route(self, name: &str, condition: impl Into<String>, outcome: impl Into<String>) -> Self {
-        self.rule("", name, condition.into(), outcome.into())
+        self.rule(State::Live, StatementKind::Route, name, condition, outcome)
     }
 
     /// Adds a route that is checked and never evaluated.
     #[must_use]
     pub fn paused_route(self, name: &str, condition: impl Into<String>, outcome: impl Into<String>) -> Self {
-        self.rule("paused ", name, condition.into(), outcome.into())
+        self.rule(State::Paused, StatementKind::Route, name, condition, outcome)
     }
 
     /// Adds a route that is evaluated and counted and never acts.
     #[must_use]
     pub fn shadow_route(self, name: &str, condition: impl Into<String>, outcome: impl Into<String>) -> Self {
-        self.rule("shadow ", name, condition.into(), outcome.into())
+        self.rule(State::Shadow, StatementKind::Route, name, condition, outcome)
+    }
+
+    /// Adds `[paused | shadow] KIND NAME: CONDITION => OUTCOME`: a route, or a statement of the service gateway.
+    ///
+    /// ```
+    /// use pointsman::schema::{Schema, StatementKind};
+    /// use pointsman::{Engine, State, Statements};
+    ///
+    /// let rules = Statements::new()
+    ///     .rule(State::Shadow, StatementKind::Limit, "all", "true", "5000/s")
+    ///     .default("prod");
+    /// let schema = Schema::new().clusters(["prod"]).gateway([StatementKind::Limit]);
+    /// let engine = Engine::builder().schema(schema).build(rules)?;
+    /// assert_eq!(engine.rules().text(), "shadow limit all: true => 5000/s\ndefault => prod\n");
+    /// # Ok::<(), pointsman::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn rule(
+        self,
+        state: State,
+        kind: StatementKind,
+        name: &str,
+        condition: impl Into<String>,
+        outcome: impl Into<String>,
+    ) -> Self {
+        let word = match state {
+            State::Live => "",
+            State::Shadow => "shadow ",
+            State::Paused => "paused ",
+        };
+        let part = if kind == StatementKind::Route { Part::Outcome } else { Part::Action(kind) };
+        let parts = vec![("condition", Part::Condition, condition.into()), ("outcome", part, outcome.into())];
+        self.add(format!("{kind} {name}"), format!("{word}{kind} {}: ", Name(name)), None, parts)
     }
 
     /// Adds `default => OUTCOME`.
@@ -235,11 +272,6 @@ impl Statements {
     pub fn default(self, outcome: impl Into<String>) -> Self {
         let parts = vec![("outcome", Part::Outcome, outcome.into())];
         self.add("default".to_owned(), "default => ".to_owned(), Some("default"), parts)
-    }
-
-    fn rule(self, state: &str, name: &str, condition: String, outcome: String) -> Self {
-        let parts = vec![("condition", Part::Condition, condition), ("outcome", Part::Outcome, outcome)];
-        self.add(format!("route {name}"), format!("{state}route {}: ", Name(name)), None, parts)
     }
 
     fn add(
@@ -337,6 +369,7 @@ impl Part {
         match self {
             Part::Condition => _ = parse_condition(piece, arena, limits, &mut problems),
             Part::Outcome => _ = parse_outcome(piece, arena, limits, &mut problems),
+            Part::Action(kind) => _ = parse_action(piece, kind, arena, limits, &mut problems),
             Part::Members => _ = parse_list(piece, arena, limits, &mut problems),
         }
         problems

@@ -12,10 +12,9 @@ use crate::check::action::GatewayStatement;
 use crate::check::reference;
 use crate::check::typed::{self, State};
 use crate::diagnostic::Diagnostics;
-use crate::eval::{Outcome, Run};
+use crate::eval::{Matched, Outcome, Run};
 use crate::explain::{Explanation, explain};
-use crate::schema::{Input, RequestHead, Schema};
-use crate::syntax::ast::StatementKind;
+use crate::schema::{Available, Input, RequestHead, Schema, StatementKind};
 
 use super::engine::Moment;
 use super::matches::Held;
@@ -46,7 +45,9 @@ pub struct Decision {
 }
 
 /// The route's and the cluster's place, and the counters that go up.
-pub(super) type ThreeWays = (Option<u32>, u32, Vec<u32>);
+pub(super) type ThreeWays = (Option<u32>, u32, Vec<u32>, Vec<NotedAs>);
+/// A statement of the service gateway that matched, its key, and where it leads.
+pub(super) type NotedAs = (u32, Option<Vec<u8>>, Option<u32>);
 
 /// A statement of a rule set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,13 +182,23 @@ impl RuleSet {
     }
 
     /// Says why, by walking the rules as they are written. Does not count.
-    pub(super) fn explain(&self, head: RequestHead<'_>, moment: Moment) -> Explanation {
-        let input = self.input(head, moment.now);
+    pub(super) fn explain(
+        &self,
+        head: RequestHead<'_>,
+        moment: Moment,
+        available: Option<&dyn Fn(u32) -> bool>,
+    ) -> Explanation {
+        let input = Input { available: available.map(Available), ..self.input(head, moment.now) };
         explain(&self.compiled.typed, &self.compiled.spans, self.revision, &input, moment.chance).0
     }
 
-    pub(super) fn decide_three_ways(&self, head: RequestHead<'_>, moment: Moment) -> [ThreeWays; 3] {
-        let input = self.input(head, moment.now);
+    pub(super) fn decide_three_ways(
+        &self,
+        head: RequestHead<'_>,
+        moment: Moment,
+        available: &dyn Fn(u32) -> bool,
+    ) -> [ThreeWays; 3] {
+        let input = Input { available: Some(Available(available)), ..self.input(head, moment.now) };
         let Compiled { program, typed, .. } = &self.compiled;
         let (mut by_index, mut by_all) = (Vec::new(), Vec::new());
         let index = Run::new(program, &input, moment.chance).decide(|cell| by_index.push(cell));
@@ -195,10 +206,16 @@ impl RuleSet {
         let told = reference::decide(typed, &input, moment.chance, &mut ());
         let route = told.route.and_then(|route| u32::try_from(route).ok());
         let counted = by_all.clone();
+        let noted = |matched: Option<Arc<Matched>>| -> Vec<NotedAs> {
+            let hits = matched.iter().flat_map(|matched| matched.iter());
+            hits.map(|hit| (hit.statement, hit.key.map(<[u8]>::to_vec), hit.cluster)).collect()
+        };
+        let told_of = told.matched.into_iter();
+        let told_of = told_of.map(|noted| (noted.statement as u32, noted.key, noted.cluster)).collect();
         [
-            (index.route, index.cluster, by_index),
-            (all.route, all.cluster, by_all),
-            (route, told.cluster, counted),
+            (index.route, index.cluster, by_index, noted(index.matched)),
+            (all.route, all.cluster, by_all, noted(all.matched)),
+            (route, told.cluster, counted, told_of),
         ]
     }
 
@@ -208,7 +225,7 @@ impl RuleSet {
     }
 
     fn input<'r>(&'r self, head: RequestHead<'r>, now: SystemTime) -> Input<'r> {
-        Input { head, now, client: &self.schema.client }
+        Input { head, now, client: &self.schema.client, available: None }
     }
 }
 
@@ -226,21 +243,31 @@ impl fmt::Debug for RuleSet {
 impl Decision {
     /// Decides. Counts.
     #[inline]
-    pub(super) fn of(hold: Hold, head: RequestHead<'_>, moment: Moment) -> Self {
+    pub(super) fn of(
+        hold: Hold,
+        head: RequestHead<'_>,
+        moment: Moment,
+        available: Option<&dyn Fn(u32) -> bool>,
+    ) -> Self {
         let seat = &**hold.seat();
         let rules = &seat.rules;
-        let input = rules.input(head, moment.now);
+        let input = Input { available: available.map(Available), ..rules.input(head, moment.now) };
         let Outcome { route, cluster, matched } =
             Run::new(&rules.compiled.program, &input, moment.chance).decide(|cell| seat.count(cell));
         Decision { hold, route, cluster, followed: false, moment, matched }
     }
 
-    /// Takes a decision over that was made upstream. Counts.
-    pub(super) fn follow(hold: Hold, cluster: u32) -> Self {
-        let seat = hold.seat();
-        seat.count(seat.rules.followed_cell(cluster));
-        let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
-        Decision { hold, route: None, cluster, followed: true, moment, matched: None }
+    /// Takes a decision over that was made upstream. Counts, and asks the statements of the service gateway where there
+    /// is a request.
+    pub(super) fn follow(hold: Hold, cluster: u32, head: Option<RequestHead<'_>>, moment: Moment) -> Self {
+        let seat = &**hold.seat();
+        let rules = &seat.rules;
+        seat.count(rules.followed_cell(cluster));
+        let matched = head.and_then(|head| {
+            let input = rules.input(head, moment.now);
+            Run::new(&rules.compiled.program, &input, moment.chance).guard(|cell| seat.count(cell))
+        });
+        Decision { hold, route: None, cluster, followed: true, moment, matched }
     }
 
     /// Says why: the same rules, at the same moment, so it names this cluster, as long as the request is still
@@ -254,7 +281,9 @@ impl Decision {
         if self.followed {
             return Explanation::followed(self.cluster(), self.revision());
         }
-        self.hold.seat().rules.explain(request.into(), self.moment)
+        let unavailable = self.matched.as_ref().map_or(&[][..], |matched| &matched.unavailable);
+        let available = |cluster: u32| !unavailable.contains(&cluster);
+        self.hold.seat().rules.explain(request.into(), self.moment, Some(&available))
     }
 
     /// The name of the cluster, one of those that the application declared.

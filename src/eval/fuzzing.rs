@@ -11,19 +11,23 @@
     reason = "a test"
 )]
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arbitrary::{Result, Unstructured};
 use http::{Method, Request};
 use memchr::memmem::Finder;
 
+use super::matched::Matched;
 use super::run::{Outcome, Run};
 use crate::bytecode::{
     self, Check, Choice, Deal, Owner, Parts, Program, Rule, Slot, SlotId, Step, Target, Test,
 };
 use crate::schema::http::CookieName;
-use crate::schema::{ClientAddr, Field, Input, List, Order, Pattern, RequestHead, Value, Version};
-use crate::split::{self, Split};
+use crate::schema::{
+    Available, ClientAddr, Field, Input, List, Order, Pattern, RequestHead, StatementKind, Value, Version,
+};
+use crate::split::{self, FALLBACKS, Split};
 
 /// Builds a program from bytes, and holds verifier and evaluator to their words. Whether it was accepted; `None` when
 /// the bytes are too few for a program.
@@ -50,23 +54,55 @@ fn runs(program: &Program, u: &mut Unstructured<'_>) {
         let Ok(request) = request(u) else { return };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(u.arbitrary::<u32>().unwrap_or(0).into());
         let client = ClientAddr::default();
-        let input = Input { head: RequestHead::from(&request), now, client: &client };
         let chance = u.arbitrary().unwrap_or(0);
+        let up = |cluster: u32| chance >> (cluster % 64) & 1 == 0;
+        let available = Some(Available(&up));
+        let input = Input { head: RequestHead::from(&request), now, client: &client, available };
 
         let mut counted = Vec::new();
         let outcome = Run::new(program, &input, chance).decide(|cell| counted.push(cell));
+        let outcome = Walked::from(outcome);
         assert!(counted.iter().all(|cell| (*cell as usize) < program.cells()), "{counted:?}\n{program}");
-        assert_eq!((outcome, counted), walk(program, input, chance), "{program}");
+        let walked = walk(program, input, chance);
+        assert_eq!((&outcome, &counted), (&walked.0, &walked.1), "{program}");
+        let mut guarded = Vec::new();
+        let guard = Run::new(program, &input, chance).guard(|cell| guarded.push(cell));
+        assert_eq!(noted(guard), outcome.noted, "{program}");
+        assert!(counted.starts_with(&guarded), "{guarded:?} {counted:?} {program}");
         let matches = Run::new(program, &input, chance).matches();
         // A condition's program matches if it is true; a rule set's, if any route's condition is.
         assert!(matches || outcome.route.is_none(), "{program}");
     }
 }
 
+/// A decision that can be compared.
+#[derive(Debug, PartialEq, Eq)]
+struct Walked {
+    route: Option<u32>,
+    cluster: u32,
+    noted: Vec<Noted>,
+}
+
+/// A statement of the service gateway, its key, and where it leads.
+type Noted = (u32, Option<Vec<u8>>, Option<u32>);
+
+impl From<Outcome> for Walked {
+    fn from(outcome: Outcome) -> Self {
+        let Outcome { route, cluster, matched } = outcome;
+        Walked { route, cluster, noted: noted(matched) }
+    }
+}
+
+fn noted(matched: Option<Arc<Matched>>) -> Vec<Noted> {
+    let hits = matched.iter().flat_map(|matched| matched.iter());
+    hits.map(|hit| (hit.statement, hit.key.map(<[u8]>::to_vec), hit.cluster)).collect()
+}
+
 /// The decision and its counts by a walk that remembers nothing from one step to the next.
-fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>) {
+fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Walked, Vec<u32>) {
     let ask = |test: u32| Run::new(program, &input, chance).ask(&program.tests()[test as usize]);
     let deal = |outcome: u32| Run::new(program, &input, chance).deal(&program.outcomes()[outcome as usize]);
+    let text = |slot: SlotId| Run::new(program, &input, chance).text_of(slot);
     let holds = |rule: usize| {
         let start = program.rules()[rule].start;
         let end = program.rules().get(rule + 1).map_or(program.steps().len(), |next| next.start as usize);
@@ -81,38 +117,83 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Outcome, Vec<u32>)
         at == Step::TRUE
     };
     let mut counted = Vec::new();
-    let mut decided = None;
-    for (_, rule) in program.rules().iter().enumerate().filter(|(at, _)| holds(*at)) {
-        let outcome = &program.outcomes()[rule.outcome as usize];
-        match deal(rule.outcome) {
-            Some(chosen) => {
-                counted.push(outcome.cell + chosen as u32);
-                if rule.acts {
-                    decided = Some((rule.route, outcome.targets()[chosen]));
-                    break;
+    let settle = |outcome: u32, chosen: usize, counted: &mut Vec<u32>| {
+        let outcome = &program.outcomes()[outcome as usize];
+        let mut open: Vec<(Target, u32)> = outcome.fallback(chosen).into_iter().collect();
+        let mut target = outcome.targets()[chosen];
+        let mut tries = 0;
+        loop {
+            match target {
+                Target::Cluster(cluster) => {
+                    let up = input.available.is_none_or(|Available(up)| up(cluster));
+                    if up || open.is_empty() || tries == FALLBACKS {
+                        return cluster;
+                    }
+                    tries += 1;
+                    let (fallback, cell) = open.pop().unwrap();
+                    counted.push(cell);
+                    target = fallback;
+                }
+                Target::Outcome(index) => {
+                    let outcome = &program.outcomes()[index as usize];
+                    let chosen = deal(index).unwrap_or_else(|| {
+                        counted.push(outcome.keyless());
+                        let deal = outcome.deal().expect("only a key can be absent");
+                        deal.split.pick(split::hash(&chance.to_le_bytes(), deal.seed))
+                    });
+                    counted.push(outcome.cell + chosen as u32);
+                    open.extend(outcome.fallback(chosen));
+                    target = outcome.targets()[chosen];
                 }
             }
-            None => counted.push(outcome.keyless()),
         }
-    }
-    let default = Target::Outcome(program.outcomes().len() as u32 - 1);
-    let mut target = decided.map_or(default, |(_, target)| target);
-    let route = decided.map(|(route, _)| route);
-    loop {
-        match target {
-            Target::Cluster(cluster) => return (Outcome { route, cluster }, counted),
-            Target::Outcome(index) => {
-                let outcome = &program.outcomes()[index as usize];
-                let chosen = deal(index).unwrap_or_else(|| {
+    };
+    let mut noted = Vec::new();
+    let (mut denied, mut cached) = (false, false);
+    for (at, rule) in program.rules().iter().enumerate() {
+        let outcome = &program.outcomes()[rule.outcome as usize];
+        match rule.kind {
+            StatementKind::Deny | StatementKind::Limit | StatementKind::Mirror if denied => continue,
+            StatementKind::Cache if denied || cached => continue,
+            _ if !holds(at) => continue,
+            StatementKind::Route => {
+                let Some(chosen) = deal(rule.outcome) else {
                     counted.push(outcome.keyless());
-                    let deal = outcome.deal().expect("only a key can be absent");
-                    deal.split.pick(split::hash(&chance.to_le_bytes(), deal.seed))
-                });
+                    continue;
+                };
                 counted.push(outcome.cell + chosen as u32);
-                target = outcome.targets()[chosen];
+                if rule.acts {
+                    let cluster = settle(rule.outcome, chosen, &mut counted);
+                    return (Walked { route: Some(rule.route), cluster, noted }, counted);
+                }
+            }
+            kind => {
+                let key = match outcome.key().map(text) {
+                    Some(None) => {
+                        counted.push(outcome.keyless());
+                        continue;
+                    }
+                    key => key.flatten(),
+                };
+                counted.push(outcome.cell);
+                let leads = kind == StatementKind::Mirror;
+                let cluster = leads.then(|| settle(rule.outcome, 0, &mut counted));
+                noted.push((rule.route, key, cluster));
+                denied |= rule.acts && kind == StatementKind::Deny;
+                cached |= rule.acts && kind == StatementKind::Cache;
             }
         }
     }
+    let default = program.outcomes().len() as u32 - 1;
+    let outcome = &program.outcomes()[default as usize];
+    let chosen = deal(default).unwrap_or_else(|| {
+        counted.push(outcome.keyless());
+        let deal = outcome.deal().expect("only a key can be absent");
+        deal.split.pick(split::hash(&chance.to_le_bytes(), deal.seed))
+    });
+    counted.push(outcome.cell + chosen as u32);
+    let cluster = settle(default, chosen, &mut counted);
+    (Walked { route: None, cluster, noted }, counted)
 }
 
 /// What is wrong with a program, said a second time and as a list of what must hold.
@@ -143,14 +224,38 @@ fn flaw(parts: &Parts) -> Option<&'static str> {
             Target::Cluster(cluster) => cluster < *clusters,
             Target::Outcome(inner) => is(inner, at),
         });
-        let key = outcome.deal().and_then(|deal| deal.key);
+        let notes = matches!(outcome.choice, Choice::Note(_));
+        let inner = |target: &Target| match *target {
+            Target::Cluster(_) => true,
+            Target::Outcome(inner) => {
+                is(inner, at) && !matches!(outcomes[inner as usize].choice, Choice::Note(_))
+            }
+        };
+        let stand_ins = outcome.fallbacks.as_deref();
+        let fallbacks = stand_ins.is_none_or(|all| {
+            all.len() == outcome.targets().len()
+                && all.iter().flatten().all(|target| match *target {
+                    Target::Cluster(cluster) => cluster < *clusters,
+                    Target::Outcome(_) => inner(target),
+                })
+        });
         let before: usize = outcomes[..at].iter().map(bytecode::Outcome::cells).sum();
         targets
-            && !outcome.targets().is_empty()
-            && outcome.targets().len() == arms(outcome)
-            && key.is_none_or(|key| is(key.0, slots.len()))
+            && fallbacks
+            && outcome.targets().iter().all(inner)
+            && (notes || !outcome.targets().is_empty())
+            && (notes || outcome.targets().len() == arms(outcome))
+            && outcome.key().is_none_or(|key| is(key.0, slots.len()))
             && outcome.cell as usize == before
     });
+    let route = |rule: &Rule| rule.kind == StatementKind::Route;
+    let kinds_sound = rules.is_sorted_by_key(route)
+        && rules.iter().all(|rule| {
+            let notes = outcomes
+                .get(rule.outcome as usize)
+                .is_some_and(|outcome| matches!(outcome.choice, Choice::Note(_)));
+            notes != matches!(rule.kind, StatementKind::Route | StatementKind::Mirror)
+        });
     let all_cells: usize = outcomes.iter().map(bytecode::Outcome::cells).sum();
     [
         (rows_sound, "rules"),
@@ -161,7 +266,13 @@ fn flaw(parts: &Parts) -> Option<&'static str> {
         // Too few are made here to stand on one another deeper than the verifier allows.
         (rules.iter().all(|rule| is(rule.outcome, outcomes.len())), "the rules' outcomes"),
         (outcomes_sound, "outcomes"),
-        (outcomes.last().is_some_and(|outcome| outcome.owner == Owner::Default), "the default"),
+        (
+            outcomes.last().is_some_and(|outcome| {
+                outcome.owner == Owner::Default && !matches!(outcome.choice, Choice::Note(_))
+            }),
+            "the default",
+        ),
+        (kinds_sound, "kinds"),
         (*cells as usize == all_cells, "cells"),
     ]
     .into_iter()
@@ -186,15 +297,26 @@ fn parts(u: &mut Unstructured<'_>) -> Result<Parts> {
     }
     let outcomes = u.int_in_range(1..=4)?;
     for at in 0..outcomes {
-        let owner = if at + 1 == outcomes { Owner::Default } else { Owner::Route(at) };
+        let last = at + 1 == outcomes;
+        let owner = if last { Owner::Default } else { Owner::Route(at) };
         let owner = if u.ratio(1, 150)? { Owner::Logical(0) } else { owner };
-        let outcome = outcome(u, owner, at, &parts)?;
+        let notes = !last && u.ratio(1, 3)?;
+        let outcome = outcome(u, owner, at, notes, &parts)?;
         parts.cells += outcome.cells() as u32;
         parts.outcomes.push(outcome);
     }
-    for route in 0..u.int_in_range(0..=6)? {
+    let rules = u.int_in_range(0..=6)?;
+    let gateway = u.int_in_range(0..=rules)?;
+    for route in 0..rules {
         let start = parts.steps.len() as u32;
-        parts.rules.push(Rule { start, route, outcome: place(u, outcomes)?, acts: u.ratio(3, 4)? });
+        let kind = if route < gateway { *u.choose(&StatementKind::GATEWAY)? } else { StatementKind::Route };
+        let leads = matches!(kind, StatementKind::Route | StatementKind::Mirror);
+        let fits = |outcome: &bytecode::Outcome| matches!(outcome.choice, Choice::Note(_)) != leads;
+        let fitting: Vec<u32> =
+            (0..).zip(&parts.outcomes).filter(|(_, outcome)| fits(outcome)).map(|(at, _)| at).collect();
+        let Ok(chosen) = u.choose(&fitting).copied() else { continue };
+        let outcome = if u.ratio(1, 150)? { place(u, outcomes)? } else { chosen };
+        parts.rules.push(Rule { start, route, outcome, acts: u.ratio(3, 4)?, kind });
         let end = start + u.int_in_range(0..=6_u32)?;
         for at in start..end {
             let ahead = |u: &mut Unstructured<'_>| match u.int_in_range(0..=150)? {
@@ -310,7 +432,14 @@ fn check(u: &mut Unstructured<'_>, slots: u32) -> Result<Check> {
     })
 }
 
-fn outcome(u: &mut Unstructured<'_>, owner: Owner, at: u32, parts: &Parts) -> Result<bytecode::Outcome> {
+fn outcome(
+    u: &mut Unstructured<'_>,
+    owner: Owner,
+    at: u32,
+    notes: bool,
+    parts: &Parts,
+) -> Result<bytecode::Outcome> {
+    let slots = parts.slots.len() as u32;
     let arms = u.int_in_range(1..=3_usize)?;
     let target = |u: &mut Unstructured<'_>| {
         Ok(match at > 0 && u.ratio(1, 3)? {
@@ -319,8 +448,19 @@ fn outcome(u: &mut Unstructured<'_>, owner: Owner, at: u32, parts: &Parts) -> Re
         })
     };
     let cell = if u.ratio(1, 150)? { u.arbitrary()? } else { parts.cells };
+    if notes {
+        let key = if u.ratio(1, 2)? { Some(SlotId(place(u, slots)?)) } else { None };
+        return Ok(bytecode::Outcome { owner, choice: Choice::Note(key), fallbacks: None, cell });
+    }
+    let mut fallbacks = None;
+    if u.ratio(1, 3)? {
+        let len = if u.ratio(1, 50)? { 1 } else { arms };
+        let some =
+            (0..len).map(|_| Ok(if u.ratio(2, 3)? { Some(target(u)?) } else { None })).collect::<Result<_>>();
+        fallbacks = Some(some?);
+    }
     if arms == 1 && !u.ratio(1, 50)? {
-        return Ok(bytecode::Outcome { owner, choice: Choice::One(target(u)?), cell });
+        return Ok(bytecode::Outcome { owner, choice: Choice::One(target(u)?), fallbacks, cell });
     }
     let targets = (0..arms).map(|_| target(u)).collect::<Result<_>>()?;
     let dealt = if u.ratio(1, 50)? { 1 } else { arms };
@@ -328,7 +468,7 @@ fn outcome(u: &mut Unstructured<'_>, owner: Owner, at: u32, parts: &Parts) -> Re
     let key = if u.ratio(3, 4)? { Some(SlotId(place(u, parts.slots.len() as u32)?)) } else { None };
     let split = Split::new(weights).unwrap();
     let deal = Deal { targets, split, seed: u.int_in_range(0..=3)?, key };
-    Ok(bytecode::Outcome { owner, choice: Choice::Deal(Box::new(deal)), cell })
+    Ok(bytecode::Outcome { owner, choice: Choice::Deal(Box::new(deal)), fallbacks, cell })
 }
 
 fn request(u: &mut Unstructured<'_>) -> Result<Request<()>> {

@@ -8,6 +8,8 @@ pub(crate) struct Matched {
     hits: SmallVec<[Entry; 4]>,
     /// All keys, one behind the other.
     keys: SmallVec<[u8; 64]>,
+    /// The clusters that had no available server, so that another took their place.
+    pub(crate) unavailable: SmallVec<[u32; 2]>,
 }
 
 #[derive(Debug, Clone, Copy)]

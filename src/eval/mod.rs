@@ -11,5 +11,5 @@ mod matched;
 mod queue;
 mod run;
 
-pub(crate) use matched::{Hit, Matched};
+pub(crate) use matched::Matched;
 pub(crate) use run::{Outcome, Run};

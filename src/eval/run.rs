@@ -7,12 +7,14 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::marks::Lent;
-use super::matched::Matched;
+use super::matched::{Hit, Matched};
 use super::queue::{Leads, Next, Queue};
 use crate::bytecode::{self, Check, Choice, Index, Lookup, Program, Rule, Slot, SlotId, Step, Target, Test};
 use crate::schema::http::{host_under, path_under};
-use crate::schema::{Arena, Input, Kind, Plain, Value, Version, any_compares, parse_int};
-use crate::split;
+use crate::schema::{
+    Arena, Available, Input, Kind, Plain, StatementKind, Value, Version, any_compares, parse_int,
+};
+use crate::split::{self, FALLBACKS};
 
 /// What was decided.
 #[derive(Debug, Clone)]
@@ -41,6 +43,11 @@ pub(crate) struct Run<'p, 'r> {
     kept: (usize, usize),
     /// Which kinds of fields were read together: what is not there then is not in the request.
     taken: [bool; Kind::ALL.len()],
+    /// The statements of the service gateway that matched.
+    matched: Option<Arc<Matched>>,
+    /// Whether a live `deny` was among them, and a live `cache`.
+    denied: bool,
+    cached: bool,
     /// How many tests were asked and not remembered.
     #[cfg(test)]
     pub(crate) asked: usize,
@@ -78,6 +85,9 @@ impl<'p, 'r> Run<'p, 'r> {
             made: 0,
             kept: (0, 0),
             taken: [false; Kind::ALL.len()],
+            matched: None,
+            denied: false,
+            cached: false,
             #[cfg(test)]
             asked: 0,
         }
@@ -89,13 +99,31 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// Decides, and tells `count` each counter that goes up by one.
-    pub(crate) fn decide(&mut self, mut count: impl FnMut(u32)) -> Outcome {
-        let Some(index) = self.program.index() else { return self.decide_by_all(count) };
+    pub(crate) fn decide(&mut self, count: impl FnMut(u32)) -> Outcome {
+        self.decide_by_index(true, count)
+    }
+
+    /// As [`Run::decide`], for a request whose cluster is known: asks the statements of the service gateway alone, and
+    /// gives those that matched.
+    pub(crate) fn guard(&mut self, count: impl FnMut(u32)) -> Option<Arc<Matched>> {
+        if self.program.gateway() == 0 {
+            return None;
+        }
+        self.decide_by_index(false, count).matched
+    }
+
+    /// Without `routes`, the outcome is only good for what matched.
+    #[inline]
+    fn decide_by_index(&mut self, routes: bool, mut count: impl FnMut(u32)) -> Outcome {
+        let Some(index) = self.program.index() else { return self.decide_from(0, routes, count) };
         let mut queue = Queue::new(index);
         let mut leads = Leads::new();
         while let Some(next) = queue.next() {
             match next {
                 Next::Rule(rule) => {
+                    if !routes && rule >= self.program.gateway() {
+                        break;
+                    }
                     if let Some(outcome) = self.act(rule, &mut count) {
                         return outcome;
                     }
@@ -103,23 +131,32 @@ impl<'p, 'r> Run<'p, 'r> {
                 Next::Lookup(lookup) => {
                     self.look_up(lookup, index, &mut leads);
                     if !queue.put(&mut leads) {
-                        return self.decide_from(queue.behind(), count);
+                        return self.decide_from(queue.behind(), routes, count);
                     }
                 }
             }
         }
-        self.default(&mut count)
+        if routes { self.default(&mut count) } else { self.outcome(None, 0) }
     }
 
     /// As [`Run::decide`], by asking all rules in their order: what an index must not change.
     pub(crate) fn decide_by_all(&mut self, count: impl FnMut(u32)) -> Outcome {
-        self.decide_from(0, count)
+        self.decide_from(0, true, count)
     }
 
     #[inline]
-    fn decide_from(&mut self, first: u32, mut count: impl FnMut(u32)) -> Outcome {
-        let decided = (first..self.program.rules().len() as u32).find_map(|rule| self.act(rule, &mut count));
-        decided.unwrap_or_else(|| self.default(&mut count))
+    fn decide_from(&mut self, first: u32, routes: bool, mut count: impl FnMut(u32)) -> Outcome {
+        let end = if routes { self.program.rules().len() as u32 } else { self.program.gateway() };
+        let decided = (first..end).find_map(|rule| self.act(rule, &mut count));
+        match decided {
+            Some(outcome) => outcome,
+            None if routes => self.default(&mut count),
+            None => self.outcome(None, 0),
+        }
+    }
+
+    fn outcome(&mut self, route: Option<u32>, cluster: u32) -> Outcome {
+        Outcome { route, cluster, matched: self.matched.take() }
     }
 
     /// Finds where the values of a slot lead.
@@ -144,26 +181,78 @@ impl<'p, 'r> Run<'p, 'r> {
 
     /// What a rule decides, if it does.
     fn act(&mut self, rule: u32, count: &mut impl FnMut(u32)) -> Option<Outcome> {
+        if rule < self.program.gateway() {
+            self.note(rule, count);
+            return None;
+        }
         let rule = self.rule(rule)?;
         let outcome = &self.program.outcomes()[rule.outcome as usize];
-        let (target, chosen) = match &outcome.choice {
-            Choice::One(only) => (*only, 0),
-            Choice::Deal(deal) => {
+        let chosen = match &outcome.choice {
+            Choice::One(_) => 0,
+            _ => {
                 let Some(chosen) = self.deal(outcome) else {
                     // No key: the route does not match.
                     count(outcome.keyless());
                     return None;
                 };
-                (deal.targets[chosen], chosen)
+                chosen
             }
         };
         count(outcome.cell + chosen as u32);
-        rule.acts.then(|| Outcome { route: Some(rule.route), cluster: self.settle(target, count), matched: None })
+        if !rule.acts {
+            return None;
+        }
+        let cluster = self.settle(outcome, chosen, count);
+        Some(self.outcome(Some(rule.route), cluster))
     }
 
     fn default(&mut self, count: &mut impl FnMut(u32)) -> Outcome {
-        let default = self.program.outcomes().len() - 1;
-        Outcome { route: None, cluster: self.settle(Target::Outcome(default as u32), count), matched: None }
+        let outcome = &self.program.outcomes()[self.program.outcomes().len() - 1];
+        let chosen = self.choose(outcome, count);
+        let cluster = self.settle(outcome, chosen, count);
+        self.outcome(None, cluster)
+    }
+
+    /// Notes a statement of the service gateway, if its condition is true and what came before leaves it a say.
+    #[inline(never)]
+    fn note(&mut self, at: u32, count: &mut impl FnMut(u32)) {
+        let kind = self.program.rules()[at as usize].kind;
+        let has_no_say = match kind {
+            StatementKind::Cache => self.denied || self.cached,
+            StatementKind::Deny | StatementKind::Limit | StatementKind::Mirror => self.denied,
+            _ => false,
+        };
+        if has_no_say {
+            return;
+        }
+        let Some(rule) = self.rule(at) else { return };
+        let outcome = &self.program.outcomes()[rule.outcome as usize];
+        let key = match outcome.key() {
+            None => None,
+            Some(key) => {
+                self.forget_passing();
+                let values = self.slot(key);
+                if values.is_empty() {
+                    count(outcome.keyless());
+                    return;
+                }
+                Some(values.start)
+            }
+        };
+        count(outcome.cell);
+        let cluster = match outcome.choice {
+            Choice::Note(_) => None,
+            _ => Some(self.settle(outcome, 0, count)),
+        };
+        let matched = Arc::make_mut(self.matched.get_or_insert_default());
+        match key.and_then(|key| self.arena.get(key)) {
+            None => matched.push(Hit { statement: rule.route, cluster, key: None }),
+            Some(key) => key.with_text(|key| {
+                matched.push(Hit { statement: rule.route, cluster, key: Some(key) });
+            }),
+        }
+        self.denied |= rule.acts && kind == StatementKind::Deny;
+        self.cached |= rule.acts && kind == StatementKind::Cache;
     }
 
     /// The rule, if its condition is true.
@@ -203,27 +292,79 @@ impl<'p, 'r> Run<'p, 'r> {
         split::hash(&self.chance.to_le_bytes(), seed)
     }
 
+    /// The index of the chosen target, by chance when there is no key. Counts.
+    fn choose(&mut self, outcome: &'p bytecode::Outcome, count: &mut impl FnMut(u32)) -> usize {
+        let chosen = match &outcome.choice {
+            Choice::One(_) => 0,
+            _ => self.deal(outcome).unwrap_or_else(|| {
+                count(outcome.keyless());
+                outcome.deal().map_or(0, |deal| deal.split.pick(self.chance(deal.seed)))
+            }),
+        };
+        count(outcome.cell + chosen as u32);
+        chosen
+    }
+
     /// From a target down to a declared cluster.
-    fn settle(&mut self, mut target: Target, count: &mut impl FnMut(u32)) -> u32 {
+    #[inline]
+    fn settle(&mut self, outcome: &'p bytecode::Outcome, chosen: usize, count: &mut impl FnMut(u32)) -> u32 {
+        if self.program.has_fallbacks()
+            && let Some(available) = self.input.available
+        {
+            return self.settle_where(available, outcome, chosen, count);
+        }
+        let mut target = outcome.targets()[chosen];
         loop {
             match target {
                 Target::Cluster(cluster) => return cluster,
-                Target::Outcome(index) => {
-                    let outcome = &self.program.outcomes()[index as usize];
-                    if let Choice::One(only) = outcome.choice {
-                        count(outcome.cell);
-                        target = only;
-                        continue;
-                    }
-                    let chosen = self.deal(outcome).unwrap_or_else(|| {
-                        count(outcome.keyless());
-                        outcome.deal().map_or(0, |deal| deal.split.pick(self.chance(deal.seed)))
-                    });
-                    count(outcome.cell + chosen as u32);
-                    target = outcome.targets()[chosen];
+                Target::Outcome(inner) => {
+                    let inner = &self.program.outcomes()[inner as usize];
+                    target = inner.targets()[self.choose(inner, count)];
                 }
             }
         }
+    }
+
+    /// The same, to a cluster that is available as far as there are fallbacks: the nearest one first, and not more than
+    /// [`FALLBACKS`].
+    #[inline(never)]
+    fn settle_where(
+        &mut self,
+        Available(is_available): Available<'r>,
+        outcome: &'p bytecode::Outcome,
+        chosen: usize,
+        count: &mut impl FnMut(u32),
+    ) -> u32 {
+        let mut open: SmallVec<[(Target, u32); 4]> = outcome.fallback(chosen).into_iter().collect();
+        let mut target = outcome.targets()[chosen];
+        let mut left = FALLBACKS;
+        loop {
+            match target {
+                Target::Outcome(inner) => {
+                    let inner = &self.program.outcomes()[inner as usize];
+                    let chosen = self.choose(inner, count);
+                    open.extend(inner.fallback(chosen));
+                    target = inner.targets()[chosen];
+                }
+                Target::Cluster(cluster) => {
+                    if open.is_empty() || left == 0 || is_available(cluster) {
+                        return cluster;
+                    }
+                    Arc::make_mut(self.matched.get_or_insert_default()).unavailable.push(cluster);
+                    left -= 1;
+                    let Some((fallback, cell)) = open.pop() else { return cluster };
+                    count(cell);
+                    target = fallback;
+                }
+            }
+        }
+    }
+
+    /// The text of the first value of a slot.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn text_of(&mut self, slot: SlotId) -> Option<Vec<u8>> {
+        let range = self.slot(slot);
+        self.arena[range].first().map(|value| value.with_text(<[u8]>::to_vec))
     }
 
     /// The hash of the first value of a slot.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::check::typed::State;
 use crate::diagnostic::visible;
-use crate::schema::{Type, decimal4};
+use crate::schema::{StatementKind, Type, decimal4};
 
 /// Why a request goes where it goes.
 ///
@@ -19,22 +19,41 @@ pub struct Explanation {
     pub cluster: String,
     /// The route that decided; `None` for the default, and when it was followed.
     pub rule: Option<String>,
+    /// The `deny` that answers in place of the cluster.
+    pub denied: Option<String>,
     /// Whether the decision was made upstream and taken over. The rules were not asked then, so there are no steps.
     pub followed: bool,
     /// The revision of the rule set.
     pub revision: u64,
-    /// The routes in their order, up to the one that decided.
+    /// The statements of the service gateway that had a say, kind by kind; then the routes in their order, up to the one
+    /// that decided.
     pub steps: Vec<Step>,
     /// How the clusters of the outcome were chosen, from the statement's down to the declared one.
     pub dealt: Vec<Dealt>,
+    /// The clusters without an available server whose place others took, in the order of the attempts.
+    pub fallbacks: Vec<Fallback>,
 }
 
-/// One route.
+/// A cluster took the place of one that had no available server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Fallback {
+    /// The declared cluster without an available server.
+    pub cluster: String,
+    /// What stands behind `else`: a declared cluster, or one made of others.
+    pub instead: String,
+}
+
+/// One rule: a route, or a statement of the service gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Step {
-    /// The route's name.
+    /// What it is.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "displayed"))]
+    pub kind: StatementKind,
+    /// Its name.
     pub rule: String,
     /// Whether it is live, a shadow or paused.
     #[cfg_attr(feature = "serde", serde(serialize_with = "state_name"))]
@@ -46,6 +65,10 @@ pub struct Step {
     pub looked_at: Vec<Look>,
     /// How a shadow's outcome would have been dealt, or that the key of a split was absent.
     pub dealt: Option<Dealt>,
+    /// The key of a statement of the service gateway that has one.
+    pub key: Option<String>,
+    /// Whether such a statement did not apply because the request has no key.
+    pub no_key: bool,
 }
 
 /// One comparison.
@@ -95,7 +118,16 @@ impl Explanation {
     /// Of a decision that was made upstream.
     pub(crate) fn followed(cluster: &str, revision: u64) -> Self {
         let cluster = cluster.to_owned();
-        Explanation { cluster, rule: None, followed: true, revision, steps: Vec::new(), dealt: Vec::new() }
+        Explanation {
+            cluster,
+            rule: None,
+            denied: None,
+            followed: true,
+            revision,
+            steps: Vec::new(),
+            dealt: Vec::new(),
+            fallbacks: Vec::new(),
+        }
     }
 }
 
@@ -105,6 +137,9 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.followed {
             return write!(f, "{} as upstream decided, revision {}", visible(&self.cluster), self.revision);
+        }
+        if let Some(denied) = &self.denied {
+            write!(f, "denied by {}, else ", visible(denied))?;
         }
         write!(f, "{} by ", visible(&self.cluster))?;
         match &self.rule {
@@ -121,7 +156,17 @@ impl fmt::Display for Explanation {
         for dealt in &self.dealt {
             write!(f, "\n         {dealt}")?;
         }
+        for fallback in &self.fallbacks {
+            write!(f, "\n         {fallback}")?;
+        }
         Ok(())
+    }
+}
+
+impl fmt::Display for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cluster, instead) = (visible(&self.cluster), visible(&self.instead));
+        write!(f, "{cluster} has no available server, so {instead}")
     }
 }
 
@@ -132,14 +177,17 @@ impl fmt::Display for Step {
             State::Shadow => " (shadow: counted, does not act)",
             State::Paused => " (paused: not looked at)",
         };
-        let keyless = self.dealt.as_ref().is_some_and(|dealt| dealt.target.is_none());
+        let keyless = self.no_key || self.dealt.as_ref().is_some_and(|dealt| dealt.target.is_none());
         let verdict = match self.matched {
             Some(true) if keyless => ": yes, but no key",
             Some(true) => ": yes",
             Some(false) => ": no",
             None => "",
         };
-        write!(f, "  route {}{verdict}{state}", visible(&self.rule))?;
+        write!(f, "  {} {}{verdict}{state}", self.kind, visible(&self.rule))?;
+        if let Some(key) = &self.key {
+            write!(f, " by \"{}\"", escaped(key))?;
+        }
         for look in &self.looked_at {
             write!(f, "\n    {look}")?;
         }

@@ -6,5 +6,5 @@
 mod explanation;
 mod record;
 
-pub use explanation::{Dealt, Explanation, Look, Step};
+pub use explanation::{Dealt, Explanation, Fallback, Look, Step};
 pub(crate) use record::explain;

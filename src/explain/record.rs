@@ -1,9 +1,9 @@
 //! The reference evaluator's walk, written down.
 
-use super::explanation::{Dealt, Explanation, Look, Step};
-use crate::check::reference::{self, Dealer, Observer, Verdict};
+use super::explanation::{Dealt, Explanation, Fallback, Look, Step};
+use crate::check::reference::{self, At, Dealer, Observer, Verdict};
 use crate::check::typed::{Outcome, Rules, State, Target, Test};
-use crate::schema::{Input, Value};
+use crate::schema::{Input, StatementKind, Value};
 
 /// How many values of one comparison are shown.
 const VALUES: usize = 8;
@@ -20,12 +20,17 @@ pub(crate) fn explain(
     input: &Input<'_>,
     chance: u64,
 ) -> (Explanation, Verdict) {
-    let mut record = Record { rules, text, steps: Vec::new(), dealt: Vec::new() };
+    let mut record = Record { rules, text, steps: Vec::new(), dealt: Vec::new(), fallbacks: Vec::new() };
     let verdict = reference::decide(rules, input, chance, &mut record);
-    let Record { steps, dealt, .. } = record;
+    let Record { steps, dealt, fallbacks, .. } = record;
     let cluster = rules.target_name(Target::Cluster(verdict.cluster)).to_owned();
     let rule = verdict.route.and_then(|at| rules.routes.get(at)).map(|route| route.name.to_string());
-    (Explanation { cluster, rule, followed: false, revision, steps, dealt }, verdict)
+    let denied = verdict.matched.iter().filter_map(|noted| rules.gateway.get(noted.statement));
+    let denied = denied
+        .filter(|statement| statement.kind() == StatementKind::Deny && statement.state == State::Live)
+        .map(|statement| statement.name.to_string())
+        .next();
+    (Explanation { cluster, rule, denied, followed: false, revision, steps, dealt, fallbacks }, verdict)
 }
 
 struct Record<'a> {
@@ -33,20 +38,41 @@ struct Record<'a> {
     text: &'a str,
     steps: Vec<Step>,
     dealt: Vec<Dealt>,
+    fallbacks: Vec<Fallback>,
 }
 
 // === impl Record ===
 
 impl Observer for Record<'_> {
-    fn route(&mut self, index: usize) {
-        let Some(route) = self.rules.routes.get(index) else { return };
+    fn rule(&mut self, at: At) {
+        let found = match at {
+            At::Route(at) => self.rules.routes.get(at).map(|r| (StatementKind::Route, &r.name, r.state)),
+            At::Gateway(at) => self.rules.gateway.get(at).map(|s| (s.kind(), &s.name, s.state)),
+        };
+        let Some((kind, name, state)) = found else { return };
         self.steps.push(Step {
-            rule: route.name.to_string(),
-            state: route.state,
+            kind,
+            rule: name.to_string(),
+            state,
             matched: None,
             looked_at: Vec::new(),
             dealt: None,
+            key: None,
+            no_key: false,
         });
+    }
+
+    fn keyed(&mut self, _: At, key: Option<&[u8]>) {
+        if let Some(step) = self.steps.last_mut() {
+            step.no_key = key.is_none();
+            step.key = key.map(readable);
+        }
+    }
+
+    fn fell_back(&mut self, from: u32, to: Target) {
+        let name = |target| self.rules.target_name(target).to_owned();
+        let fallback = Fallback { cluster: name(Target::Cluster(from)), instead: name(to) };
+        self.fallbacks.push(fallback);
     }
 
     fn test(&mut self, test: &Test, seen: &[Value<'_>], verdict: bool) {
@@ -60,7 +86,7 @@ impl Observer for Record<'_> {
         }
     }
 
-    fn verdict(&mut self, _: usize, verdict: bool) {
+    fn verdict(&mut self, _: At, verdict: bool) {
         if let Some(step) = self.steps.last_mut() {
             step.matched = Some(verdict);
         }
@@ -96,8 +122,8 @@ impl Observer for Record<'_> {
         }
     }
 
-    fn paused(&mut self, index: usize) {
-        self.route(index);
+    fn paused(&mut self, at: At) {
+        self.rule(at);
     }
 }
 

@@ -59,9 +59,9 @@ impl<B: Body> Body for GatewayBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.project().inner.project() {
-            KindProjection::Inner { body } => body
-                .poll_frame(cx)
-                .map_ok(|frame| frame.map_data(|data| GatewayData(Piece::Inner(data)))),
+            KindProjection::Inner { body } => {
+                body.poll_frame(cx).map_ok(|frame| frame.map_data(|data| GatewayData(Piece::Inner(data))))
+            }
             KindProjection::Own { data } => {
                 Poll::Ready(data.take().map(|data| Ok(Frame::data(GatewayData(Piece::Own(data))))))
             }

@@ -12,6 +12,7 @@ use crate::middleware::{Follow, InFlight};
 const DECISIONS: &str = "pointsman_decisions_total";
 const CHOSEN: &str = "pointsman_chosen_total";
 const NO_KEY: &str = "pointsman_no_key_total";
+const FELL_BACK: &str = "pointsman_fallbacks_total";
 const FOLLOWED: &str = "pointsman_followed_total";
 const REFUSED: &str = "pointsman_follow_refused_total";
 const RELOADS: &str = "pointsman_reloads_total";
@@ -56,7 +57,7 @@ pub struct Publisher {
 }
 
 /// What tells a count from others.
-type Series = (StatementKind, String, Option<String>, &'static str);
+type Series = (StatementKind, String, Option<String>, Option<String>, &'static str);
 
 // === impl Publisher ===
 
@@ -101,6 +102,7 @@ impl Publisher {
         describe_counter!(DECISIONS, Unit::Count, "Decisions by the rules");
         describe_counter!(CHOSEN, Unit::Count, "How often a statement chose a target");
         describe_counter!(NO_KEY, Unit::Count, "How often a request had no key to be split by");
+        describe_counter!(FELL_BACK, Unit::Count, "How often a target gave way, having no available server");
         describe_counter!(FOLLOWED, Unit::Count, "Decisions that were made upstream and followed");
         describe_counter!(REFUSED, Unit::Count, "Decisions of others that were not followed");
         describe_counter!(RELOADS, Unit::Count, "New rule texts, by what became of them");
@@ -143,8 +145,8 @@ impl Publisher {
         let (routes, others): (Vec<_>, Vec<_>) =
             counts.iter().partition(|count| count.kind == StatementKind::Route);
         for count in others.into_iter().chain(routes) {
-            let Count { kind, statement, target, state, count, .. } = count;
-            let series = (*kind, statement.clone(), target.clone(), state.as_str());
+            let Count { kind, statement, target, instead_of, state, count, .. } = count;
+            let series = (*kind, statement.clone(), target.clone(), instead_of.clone(), state.as_str());
             if !shown.contains(&series) {
                 if shown.len() >= self.most {
                     left_out = left_out.saturating_add(1);
@@ -152,18 +154,18 @@ impl Publisher {
                 }
                 shown.insert(series);
             }
-            let kind = match kind {
-                StatementKind::Route => "route",
-                StatementKind::Cluster => "cluster",
-                StatementKind::Default => "default",
-            };
-            let (statement, state) = (statement.clone(), state.as_str());
-            let counter = match target.clone() {
-                Some(target) => counter!(
+            let (kind, statement, state) = (kind.word(), statement.clone(), state.as_str());
+            let counter = match (target.clone(), instead_of.clone()) {
+                (Some(target), Some(other)) => counter!(
+                    FELL_BACK,
+                    "kind" => kind, "statement" => statement, "target" => target, "instead_of" => other,
+                    "state" => state
+                ),
+                (Some(target), None) => counter!(
                     CHOSEN,
                     "kind" => kind, "statement" => statement, "target" => target, "state" => state
                 ),
-                None => counter!(NO_KEY, "kind" => kind, "statement" => statement, "state" => state),
+                (None, _) => counter!(NO_KEY, "kind" => kind, "statement" => statement, "state" => state),
             };
             counter.absolute(*count);
         }

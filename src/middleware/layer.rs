@@ -1,5 +1,6 @@
 //! What is set up once: the engine, the headers and their values.
 
+use std::fmt;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
@@ -75,8 +76,19 @@ pub(super) struct Tags {
     pub(super) response_header: Option<HeaderName>,
     pub(super) follow: Option<Follow>,
     pub(super) digest_header: Option<HeaderName>,
+    pub(super) available: Option<Available>,
     /// The names of the clusters, by index. Made once, so that a request costs a reference count.
     names: Box<[HeaderValue]>,
+}
+
+/// Says which clusters have an available server.
+#[derive(Clone)]
+pub(super) struct Available(pub(super) Arc<dyn Fn(usize) -> bool + Send + Sync>);
+
+impl fmt::Debug for Available {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Available")
+    }
 }
 
 // === impl TrafficSplitLayer ===
@@ -91,6 +103,7 @@ impl TrafficSplitLayer {
             response_header: None,
             digest_header: None,
             follow: None,
+            available: None,
             names,
         };
         TrafficSplitLayer { tags: Arc::new(tags) }
@@ -174,6 +187,42 @@ impl TrafficSplitLayer {
     #[must_use]
     pub fn follow(mut self, follow: Follow) -> Self {
         Arc::make_mut(&mut self.tags).follow = Some(follow);
+        self
+    }
+
+    /// Asks which clusters have an available server, by their [indices](Decision::cluster_index): a target that has none
+    /// gives way to what stands behind its `else`. It is asked on the request's path, for such targets only, and should
+    /// neither block nor panic. Decisions that are followed are not changed.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use pointsman::{Decision, Engine, TrafficSplitLayer};
+    /// use std::convert::Infallible;
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let engine = Engine::builder().clusters(["gray", "prod"]).build("default => gray else prod")?;
+    /// let gray_is_up = Arc::new(AtomicBool::new(true));
+    /// let up = gray_is_up.clone();
+    /// let service = TrafficSplitLayer::new(engine)
+    ///     .available(move |cluster| cluster != 0 || up.load(Ordering::Relaxed))
+    ///     .layer(service_fn(async |request: Request<()>| {
+    ///         let decision = request.extensions().get::<Decision>().expect("the layer leaves one");
+    ///         Ok::<_, Infallible>(Response::new(decision.cluster().to_owned()))
+    ///     }));
+    ///
+    /// assert_eq!(service.clone().oneshot(Request::new(())).await?.into_body(), "gray");
+    /// gray_is_up.store(false, Ordering::Relaxed);
+    /// assert_eq!(service.oneshot(Request::new(())).await?.into_body(), "prod");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn available(mut self, available: impl Fn(usize) -> bool + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.tags).available = Some(Available(Arc::new(available)));
         self
     }
 

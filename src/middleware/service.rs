@@ -78,7 +78,10 @@ impl Tags {
         if let Some(header) = &self.request_header {
             request.headers_mut().remove(header);
         }
-        let decision = followed.unwrap_or_else(|| self.engine.decide(&*request));
+        let decision = followed.unwrap_or_else(|| match &self.available {
+            None => self.engine.decide(&*request),
+            Some(available) => self.engine.decide_where(&*request, &*available.0),
+        });
         decided(&decision);
         let cluster = decision.cluster_index();
         let name = self.name(&decision);

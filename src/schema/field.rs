@@ -19,6 +19,18 @@ pub(crate) struct Input<'r> {
     /// Converted only when a rule asks for it.
     pub(crate) now: SystemTime,
     pub(crate) client: &'r ClientAddr,
+    /// Which clusters have a server; all of them where nobody knows.
+    pub(crate) available: Option<Available<'r>>,
+}
+
+/// Says whether a declared cluster has an available server.
+#[derive(Clone, Copy)]
+pub(crate) struct Available<'r>(pub(crate) &'r dyn Fn(u32) -> bool);
+
+impl fmt::Debug for Available<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Available")
+    }
 }
 
 /// The values of many fields, one after the other. A typical rule set never leaves the inline part.

@@ -4,6 +4,7 @@
 //! set of [`Value`]s of one [`Type`], read from a [`RequestHead`] when a rule first asks for it.
 
 mod field;
+mod kind;
 mod list;
 mod pattern;
 mod request;
@@ -13,8 +14,9 @@ mod vocabulary;
 pub(crate) mod http;
 
 pub use field::Values;
-pub(crate) use field::{Arena, BuiltIn, Field, Input, Kind, Plain};
+pub(crate) use field::{Arena, Available, BuiltIn, Field, Input, Kind, Plain};
 pub use http::{ClientAddr, NetworkError, PeerAddr, Trusted, canonical_path};
+pub use kind::StatementKind;
 pub use list::{BadMember, List};
 pub(crate) use pattern::{Matched, Pattern, PatternError, Patterns};
 pub use request::RequestHead;

@@ -9,7 +9,7 @@ use foldhash::HashMap;
 
 use super::field::Custom;
 use super::http::{ClientAddr, Trusted};
-use super::{List, RequestHead, Type, Values, Version};
+use super::{List, RequestHead, StatementKind, Type, Values, Version};
 
 /// What rules may mention besides the built-in fields: clusters, and the application's own fields and lists;
 /// and where the client's address comes from.
@@ -46,6 +46,8 @@ pub struct Schema {
     pub(crate) fields: Vec<Custom>,
     pub(crate) lists: Vec<(String, List)>,
     pub(crate) client: ClientAddr,
+    /// The kinds of gateway statements that are served.
+    pub(crate) gateway: Vec<StatementKind>,
 }
 
 /// Looks up names in constant time; made once for each text.
@@ -82,6 +84,30 @@ impl Schema {
     #[must_use]
     pub fn client_addr(mut self, client: ClientAddr) -> Self {
         self.client = client;
+        self
+    }
+
+    /// Declares which statements of the service gateway the application serves, with a layer of
+    /// `pointsman::gateway` for each or with its own: a rule text that has others is refused, as nobody would do what
+    /// they say. None where this is not called; routes, clusters and the default are always served.
+    ///
+    /// ```
+    /// use pointsman::Engine;
+    /// use pointsman::schema::{Schema, StatementKind};
+    ///
+    /// let text = "deny bots: header(user-agent) contains \"BadBot\" => 403\ndefault => prod";
+    /// let schema = Schema::new().clusters(["prod"]);
+    /// let error = Engine::builder().schema(schema.clone()).build(text).unwrap_err();
+    /// assert!(error.to_string().contains("does not serve `deny`"));
+    ///
+    /// let engine = Engine::builder().schema(schema.gateway([StatementKind::Deny])).build(text)?;
+    /// let bot = http::Request::get("/").header("user-agent", "BadBot/1.0").body(()).unwrap();
+    /// assert_eq!(engine.decide(&bot).denied().unwrap().statement().name(), "bots");
+    /// # Ok::<(), pointsman::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn gateway(mut self, kinds: impl IntoIterator<Item = StatementKind>) -> Self {
+        self.gateway.extend(kinds);
         self
     }
 

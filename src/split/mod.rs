@@ -32,6 +32,10 @@ mod weighted;
 #[cfg(test)]
 mod tests;
 
+/// How many fallbacks one decision tries at most: clusters may stand in for clusters that are made of clusters that
+/// others stand in for.
+pub(crate) const FALLBACKS: usize = 16;
+
 pub use error::SplitError;
 pub use hash::{BUCKETS, bucket, hash, seed};
 pub use weighted::{MAX_TOTAL, Split};

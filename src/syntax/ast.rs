@@ -6,7 +6,10 @@
 //! A tree borrows from its text, and from an arena that holds its nodes: so it is made without moving them around,
 //! and forgotten at once.
 
+use std::time::Duration;
+
 use crate::diagnostic::Span;
+pub(crate) use crate::schema::StatementKind;
 
 /// What holds the nodes of trees.
 pub(crate) use bumpalo::Bump as Arena;
@@ -60,6 +63,7 @@ pub(crate) enum Statement<'t> {
     List(List<'t>),
     Cluster(Cluster<'t>),
     Rule(Rule<'t>),
+    Gateway(Gateway<'t>),
     Default(Outcome<'t>),
 }
 
@@ -77,13 +81,51 @@ pub(crate) struct Cluster<'t> {
     pub(crate) outcome: Outcome<'t>,
 }
 
-/// `[paused | shadow] KIND NAME: CONDITION => OUTCOME`. There is one kind so far.
+/// `[paused | shadow] route NAME: CONDITION => OUTCOME`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rule<'t> {
     pub(crate) state: State,
     pub(crate) name: Text<'t>,
     pub(crate) condition: Spanned<Condition<'t>>,
     pub(crate) outcome: Outcome<'t>,
+}
+
+/// `[paused | shadow] KIND NAME: CONDITION => ACTION`, of the service gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gateway<'t> {
+    pub(crate) state: State,
+    pub(crate) name: Text<'t>,
+    pub(crate) condition: Spanned<Condition<'t>>,
+    pub(crate) action: Action<'t>,
+}
+
+/// What a statement of the service gateway does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action<'t> {
+    /// `403 "text"`
+    Deny { status: Spanned<u16>, text: Option<Text<'t>> },
+    /// `100/s burst 200 by KEY`
+    Limit { rate: Spanned<Rate>, burst: Option<Spanned<u32>>, by: Option<Operand<'t>> },
+    /// `30s stale 10s by KEY with OPTION, OPTION`
+    Cache {
+        fresh: Spanned<Duration>,
+        stale: Option<Spanned<Duration>>,
+        by: Option<Operand<'t>>,
+        with: &'t [Text<'t>],
+    },
+    /// `CLUSTER with OPTION`
+    Mirror { cluster: Text<'t>, with: &'t [Text<'t>] },
+    /// `50 for 10m`
+    Capture { exchanges: Spanned<u32>, lasts: Spanned<Duration> },
+    /// `top 20 by KEY per 15s`
+    Count { top: Spanned<u32>, by: Operand<'t>, per: Spanned<Duration> },
+}
+
+/// So many in how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate {
+    pub(crate) count: u32,
+    pub(crate) per: Duration,
 }
 
 /// Whether a rule is evaluated, and whether it acts.
@@ -96,30 +138,6 @@ pub enum State {
     Shadow,
     /// Checked, never evaluated.
     Paused,
-}
-
-/// The kind of a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum StatementKind {
-    /// `route`
-    Route,
-    /// `cluster`, made of others
-    Cluster,
-    /// `default`
-    Default,
-    /// `deny`
-    Deny,
-    /// `limit`
-    Limit,
-    /// `cache`
-    Cache,
-    /// `mirror`
-    Mirror,
-    /// `capture`
-    Capture,
-    /// `count`
-    Count,
 }
 
 /// One cluster, or several by weight, dealt by a key or by chance.
@@ -143,6 +161,8 @@ pub(crate) struct Target<'t> {
     pub(crate) cluster: Text<'t>,
     /// In steps of 0.0001.
     pub(crate) weight: Option<Spanned<u64>>,
+    /// Where requests go when it has no available server.
+    pub(crate) fallback: Option<Text<'t>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,38 +276,18 @@ impl State {
     }
 }
 
-// === impl StatementKind ===
+// === impl Action ===
 
-impl StatementKind {
-    /// The kinds of the service gateway, in the order in which they are looked at.
-    pub const GATEWAY: [StatementKind; 6] = [
-        StatementKind::Deny,
-        StatementKind::Limit,
-        StatementKind::Cache,
-        StatementKind::Mirror,
-        StatementKind::Capture,
-        StatementKind::Count,
-    ];
-
-    /// The word that such statements have.
-    pub fn word(self) -> &'static str {
+impl Action<'_> {
+    pub(crate) fn kind(&self) -> StatementKind {
         match self {
-            StatementKind::Route => "route",
-            StatementKind::Cluster => "cluster",
-            StatementKind::Default => "default",
-            StatementKind::Deny => "deny",
-            StatementKind::Limit => "limit",
-            StatementKind::Cache => "cache",
-            StatementKind::Mirror => "mirror",
-            StatementKind::Capture => "capture",
-            StatementKind::Count => "count",
+            Action::Deny { .. } => StatementKind::Deny,
+            Action::Limit { .. } => StatementKind::Limit,
+            Action::Cache { .. } => StatementKind::Cache,
+            Action::Mirror { .. } => StatementKind::Mirror,
+            Action::Capture { .. } => StatementKind::Capture,
+            Action::Count { .. } => StatementKind::Count,
         }
-    }
-}
-
-impl std::fmt::Display for StatementKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.word())
     }
 }
 

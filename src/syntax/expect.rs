@@ -3,7 +3,7 @@
 //! pest tells the furthest place it reached and which rules it tried there. What the author sees is in their
 //! own terms: what was found, what can stand there, and for the slips that everybody makes, what to write.
 
-use super::{GATEWAY_KINDS, is_reserved, is_word};
+use super::{is_reserved, is_word};
 use crate::diagnostic::{Code, Problem, Span, nearest};
 
 /// What may stand at a place, in the order in which it is said.
@@ -26,12 +26,19 @@ pub(super) enum Expected {
     Unbracket,
     Range,
     Kind,
+    Quantity,
+    Text,
+    Option,
+    Word(&'static str),
     Statement,
     Next,
 }
 
 /// The statements there are, for a misspelt one.
-const STATEMENTS: &[&str] = &["list", "cluster", "default", "paused", "shadow", "route"];
+const STATEMENTS: &[&str] = &[
+    "list", "cluster", "default", "paused", "shadow", "route", "deny", "limit", "cache", "mirror", "capture",
+    "count",
+];
 
 // === impl Expected ===
 
@@ -55,6 +62,10 @@ impl Expected {
             Expected::Unbracket => "`]`",
             Expected::Range => "`..`",
             Expected::Kind => "`route`",
+            Expected::Quantity => "a number",
+            Expected::Text => "a text in quotes",
+            Expected::Option => "an option",
+            Expected::Word(word) => word,
             Expected::Statement => "a statement",
             Expected::Next => "the next statement",
         }
@@ -101,14 +112,6 @@ pub(super) fn unexpected(text: &str, at: usize, mut expected: Vec<Expected>) -> 
 pub(super) fn no_statement(text: &str, at: usize) -> Problem {
     let span = token_at(text, at);
     let found = span.of(text);
-    if GATEWAY_KINDS.contains(&found) {
-        return Problem::new(
-            Code::UnknownStatement,
-            span,
-            format!("`{found}` statements are not part of this version"),
-        )
-        .label("this version knows `list`, `cluster`, `route` and `default`");
-    }
     if is_word(found) && !is_reserved(found) {
         let problem = Problem::new(Code::UnknownStatement, span, format!("unknown statement `{found}`"));
         return match nearest(found, STATEMENTS.iter().copied()) {

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 
 use arbitrary::{Result, Unstructured};
 
-use super::ast::{Arena, File};
+use super::ast::{Arena, File, StatementKind};
 use super::{parse, quick};
 use crate::diagnostic::Problems;
 use crate::limits::Limits;
@@ -67,6 +67,12 @@ fn agree(text: &str, limits: &Limits) -> Reading {
     piece(text, arena, limits, &quick::condition(text, arena, limits), parse::slow_condition);
     piece(text, arena, limits, &quick::outcome(text, arena, limits), parse::slow_outcome);
     piece(text, arena, limits, &quick::members(text, arena, limits), parse::slow_list);
+    for kind in StatementKind::GATEWAY {
+        let slowly = |text, arena, limits: &Limits, problems: &mut Problems| {
+            parse::slow_action(text, kind, arena, limits, problems)
+        };
+        piece(text, arena, limits, &quick::action(text, kind, arena, limits), slowly);
+    }
     Reading { sound: !problems[1].has_errors(), statements: slowly.items.len(), quickly: read }
 }
 
@@ -76,7 +82,7 @@ fn piece<'t, T: Debug>(
     arena: &'t Arena,
     limits: &Limits,
     quickly: &Option<T>,
-    slowly: fn(&'t str, &'t Arena, &Limits, &mut Problems) -> Option<T>,
+    slowly: impl Fn(&'t str, &'t Arena, &Limits, &mut Problems) -> Option<T>,
 ) {
     if quickly.is_some() {
         let mut problems = Problems::new(20);
@@ -208,7 +214,7 @@ struct Maker<'b> {
 impl Maker<'_> {
     fn statements(&mut self) -> Result<()> {
         for _ in 0..self.below(4)? {
-            match self.below(8)? {
+            match self.below(11)? {
                 0 => {
                     self.put("default")?;
                     self.put("=>")?;
@@ -225,6 +231,10 @@ impl Maker<'_> {
                     self.name()?;
                     self.put("=")?;
                     self.outcome()?;
+                }
+                kind @ 8.. => {
+                    self.put(["", "paused ", "shadow\n"].get(kind - 8).unwrap_or(&""))?;
+                    self.gateway()?;
                 }
                 kind => {
                     self.put(
@@ -244,18 +254,85 @@ impl Maker<'_> {
         Ok(())
     }
 
+    fn gateway(&mut self) -> Result<()> {
+        let kind = self.choices.choose(&StatementKind::GATEWAY)?;
+        self.put(kind.word())?;
+        self.text.push(' ');
+        self.name()?;
+        self.put(":")?;
+        self.condition(2)?;
+        self.put("=>")?;
+        match kind {
+            StatementKind::Deny => {
+                self.one(&["403", " 400", "600", "4e2"])?;
+                if self.below(2)? == 1 {
+                    self.blank()?;
+                    self.one(STRINGS)?;
+                }
+            }
+            StatementKind::Mirror => {
+                self.name()?;
+                self.options()?;
+            }
+            StatementKind::Count => {
+                self.put("top ")?;
+                self.quantity()?;
+                self.key()?;
+                self.put(" per ")?;
+                self.quantity()?;
+            }
+            StatementKind::Capture => {
+                self.quantity()?;
+                self.put(" for ")?;
+                self.quantity()?;
+            }
+            _ => {
+                self.quantity()?;
+                if self.below(2)? == 1 {
+                    self.put([" burst ", " stale "].get(self.below(2)?).unwrap_or(&""))?;
+                    self.quantity()?;
+                }
+                if self.below(2)? == 1 {
+                    self.key()?;
+                }
+                self.options()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn quantity(&mut self) -> Result<()> {
+        self.blank()?;
+        self.one(&["5", "100/s", "100/10s", "30s", "10m", "0s", "250ms", "1h", "400d", "1/0s", "05s", "-1"])
+    }
+
+    fn key(&mut self) -> Result<()> {
+        self.put(" by ")?;
+        self.value(2)
+    }
+
+    fn options(&mut self) -> Result<()> {
+        if self.below(3)? == 2 {
+            self.put(" with ")?;
+            self.one(&["private", "unsafe, set_cookie", "private,by", "x , y"])?;
+        }
+        Ok(())
+    }
+
     fn outcome(&mut self) -> Result<()> {
         self.name()?;
         if self.below(3)? == 2 {
             for _ in 0..=self.below(3)? {
                 self.text.push(' ');
                 self.one(NUMBERS)?;
+                self.fallback()?;
                 self.put(",")?;
                 self.name()?;
             }
             self.text.push(' ');
             self.one(NUMBERS)?;
         }
+        self.fallback()?;
         if self.below(4)? == 3 {
             self.put(" by ")?;
             self.value(2)?;
@@ -263,6 +340,14 @@ impl Maker<'_> {
                 self.put(" salt ")?;
                 self.one(STRINGS)?;
             }
+        }
+        Ok(())
+    }
+
+    fn fallback(&mut self) -> Result<()> {
+        if self.below(5)? == 4 {
+            self.put(" else ")?;
+            self.name()?;
         }
         Ok(())
     }

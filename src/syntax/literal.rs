@@ -1,8 +1,9 @@
 //! Literals read strictly, with a word about what is wrong.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::ast::{Arena, Literal};
+use super::ast::{Arena, Literal, Rate};
 use super::expect::shown;
 use crate::diagnostic::{Code, Problem, Span};
 
@@ -10,6 +11,12 @@ use crate::diagnostic::{Code, Problem, Span};
 const PLACES: usize = 4;
 /// The largest weight, so that sums and their floating-point images stay exact.
 pub(crate) const LARGEST_WEIGHT: u64 = 1_000_000_000;
+
+/// The units of time, from the largest, in milliseconds.
+pub(crate) const UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+/// The longest span of time.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// Reads `"…"`, whose quotes are there: the grammar saw to that.
 pub(super) fn string<'t>(token: &'t str, span: Span, arena: &'t Arena) -> Result<&'t str, Problem> {
@@ -141,6 +148,68 @@ pub(crate) fn weight(token: &str, span: Span) -> Result<u64, Problem> {
             .label("weights go to 1000000000 and are relative to their sum"));
     }
     Ok(steps)
+}
+
+/// Reads a span of time: `500ms`, `30s`, `10m`, `2h` or `7d`.
+pub(super) fn duration(token: &str, span: Span) -> Result<Duration, Problem> {
+    let digits = token.bytes().take_while(u8::is_ascii_digit).count();
+    let (amount, unit) = token.split_at_checked(digits).unwrap_or((token, ""));
+    let bad = |message: String| Problem::new(Code::BadLiteral, span, message);
+    let Some(millis) = millis(unit).filter(|_| !amount.is_empty()) else {
+        return Err(bad(format!("{} is not a span of time", shown(token)))
+            .label("write it as `500ms`, `30s`, `10m`, `2h` or `7d`"));
+    };
+    if amount.len() > 1 && amount.starts_with('0') {
+        return Err(bad(format!("{} has leading zeros", shown(token))).label("write it without"));
+    }
+    let whole = amount.parse().ok().and_then(|amount: u64| amount.checked_mul(millis));
+    match whole.map(Duration::from_millis).filter(|time| *time <= LONGEST) {
+        Some(time) => Ok(time),
+        None => Err(bad(format!("{} is too long", shown(token))).label("at most `366d`")),
+    }
+}
+
+/// Reads a rate: `100/s`, or `100/10s`.
+pub(super) fn rate(token: &str, span: Span) -> Result<Rate, Problem> {
+    let Some((count, per)) = token.split_once('/') else {
+        return Err(Problem::new(Code::BadLiteral, span, format!("{} is not a rate", shown(token)))
+            .label("write it as `100/s`, `6000/m` or `100/10s`"));
+    };
+    let per_start = span.start + count.len() + 1;
+    let count = amount(count, Span::new(span.start, span.start + count.len()))?;
+    let per = match millis(per) {
+        Some(unit) => Duration::from_millis(unit),
+        None => duration(per, Span::new(per_start, span.end))?,
+    };
+    if per.is_zero() {
+        return Err(Problem::new(Code::BadLiteral, span, "a rate over no time").label("as in `100/s`"));
+    }
+    Ok(Rate { count, per })
+}
+
+/// Reads a number of things: 1 or more.
+pub(super) fn amount(token: &str, span: Span) -> Result<u32, Problem> {
+    let plain = token.bytes().all(|b| b.is_ascii_digit()) && !token.starts_with('0');
+    match token.parse() {
+        Ok(amount) if plain => Ok(amount),
+        _ => Err(Problem::new(Code::BadLiteral, span, format!("{} is not a number of things", shown(token)))
+            .label(format!("whole numbers from 1 to {}, without leading zeros", u32::MAX))),
+    }
+}
+
+/// Reads the status of a refusal.
+pub(super) fn status(token: &str, span: Span) -> Result<u16, Problem> {
+    match token.parse() {
+        Ok(status @ 400..=599) if token.len() == 3 => Ok(status),
+        _ => {
+            Err(Problem::new(Code::BadLiteral, span, format!("{} is not a status that denies", shown(token)))
+                .label("from 400 to 599, as in `403`"))
+        }
+    }
+}
+
+fn millis(unit: &str) -> Option<u64> {
+    UNITS.iter().find(|(name, _)| *name == unit).map(|(_, millis)| *millis)
 }
 
 /// Reads an address; an IPv4-mapped one is IPv4.

@@ -24,11 +24,8 @@ mod scan;
 
 pub(crate) use ast::Arena;
 use bytes::is_letter;
-pub(crate) use parse::{parse_condition, parse_file, parse_list, parse_outcome};
+pub(crate) use parse::{parse_action, parse_condition, parse_file, parse_list, parse_outcome};
 pub(crate) use quick::{declarations, each};
-
-/// The statements of the service gateway, which have their names already.
-pub(crate) const GATEWAY_KINDS: &[&str] = &["deny", "limit", "cache", "capture", "mirror"];
 
 /// Makes the questions out of the one list of words. They are asked for every word of a text.
 macro_rules! reserved {
@@ -51,7 +48,13 @@ macro_rules! reserved {
 
 reserved! {
     starters: "list" "cluster" "default" "paused" "shadow" "route" "deny" "limit" "cache" "capture" "mirror"
+        "count"
     others: "by" "and" "or" "not" "in" "starts_with" "ends_with" "contains" "under" "matches" "true" "false"
+}
+
+/// Whether `word` starts statements that may be paused or shadows.
+pub(crate) fn is_acting(word: &str) -> bool {
+    word == "route" || ast::StatementKind::GATEWAY.iter().any(|kind| kind.word() == word)
 }
 
 /// About how many statements a text has: to make room for them, as to move them costs as much as to make them.

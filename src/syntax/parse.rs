@@ -10,13 +10,13 @@ use pest::error::{ErrorVariant, InputLocation};
 use pest::iterators::{Pair, Pairs};
 
 use super::ast::{
-    Arena, By, Cluster, Comment, Compare, Condition, File, Function, In, Item, List, Literal, Member,
-    Operand, Outcome, Place, Relation, Rule as RouteRule, Set, Spanned, State, Statement, Target, Text,
-    Value,
+    Action, Arena, By, Cluster, Comment, Compare, Condition, File, Function, Gateway, In, Item, List,
+    Literal, Member, Operand, Outcome, Place, Relation, Rule as RouteRule, Set, Spanned, State, Statement,
+    StatementKind, Target, Text, Value,
 };
 use super::expect::{Expected, no_statement, shown, unexpected};
 use super::scan::{self, Scan, skip_blank};
-use super::{GATEWAY_KINDS, about_how_many, is_bare, is_reserved, is_starter, is_word, literal, quick};
+use super::{about_how_many, is_acting, is_bare, is_reserved, is_starter, is_word, literal, quick};
 use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::limits::Limits;
 
@@ -157,6 +157,17 @@ pub(crate) fn parse_outcome<'t>(
     quick::outcome(text, arena, limits).or_else(|| slow_outcome(text, arena, limits, problems))
 }
 
+/// Parses what a statement of the service gateway does, standing alone.
+pub(crate) fn parse_action<'t>(
+    text: &'t str,
+    kind: StatementKind,
+    arena: &'t Arena,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Action<'t>> {
+    quick::action(text, kind, arena, limits).or_else(|| slow_action(text, kind, arena, limits, problems))
+}
+
 /// Parses the members of a list that stands alone, brackets included.
 pub(crate) fn parse_list<'t>(
     text: &'t str,
@@ -187,6 +198,25 @@ pub(super) fn slow_outcome<'t>(
     problems: &mut Problems,
 ) -> Option<Outcome<'t>> {
     piece(text, arena, limits, problems, Rule::lone_outcome, |b, pair| b.outcome(pair))
+}
+
+pub(super) fn slow_action<'t>(
+    text: &'t str,
+    kind: StatementKind,
+    arena: &'t Arena,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Action<'t>> {
+    let what = match kind {
+        StatementKind::Deny => Rule::lone_deny,
+        StatementKind::Limit => Rule::lone_limit,
+        StatementKind::Cache => Rule::lone_cache,
+        StatementKind::Mirror => Rule::lone_mirror,
+        StatementKind::Capture => Rule::lone_capture,
+        StatementKind::Count => Rule::lone_count,
+        StatementKind::Route | StatementKind::Cluster | StatementKind::Default => return None,
+    };
+    piece(text, arena, limits, problems, what, |b, pair| b.action(pair))
 }
 
 pub(super) fn slow_list<'t>(
@@ -262,13 +292,22 @@ fn statement<'t>(
     problems: &mut Problems,
 ) -> Option<(Option<Statement<'t>>, usize)> {
     let rest = text.get(at..end).unwrap_or("");
-    let word =
-        rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
-    let what = match word {
-        "list" => Rule::list,
-        "cluster" => Rule::cluster,
-        "default" => Rule::default,
-        "route" | "paused" | "shadow" => Rule::rule,
+    let mut words = rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'));
+    let first = words.next().unwrap_or("");
+    let stated = matches!(first, "paused" | "shadow");
+    let kind = if stated { scan::second_word(rest) } else { first };
+    let what = match kind {
+        "list" if !stated => Rule::list,
+        "cluster" if !stated => Rule::cluster,
+        "default" if !stated => Rule::default,
+        "deny" => Rule::deny,
+        "limit" => Rule::limit,
+        "cache" => Rule::cache,
+        "mirror" => Rule::mirror,
+        "capture" => Rule::capture,
+        "count" => Rule::count,
+        "route" => Rule::rule,
+        _ if stated => Rule::rule,
         _ => {
             problems.push(no_statement(text, at));
             return None;
@@ -304,12 +343,22 @@ fn starts_word(text: &str, at: usize) -> bool {
     let rest = text.get(at..).unwrap_or("");
     let word =
         rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
-    rest.is_empty() || (is_word(word) && word != "salt" && (is_bare(word) || is_starter(word)))
+    rest.is_empty() || (is_word(word) && !continues(word) && (is_bare(word) || is_starter(word)))
+}
+
+/// Whether a word that is not reserved goes on with an outcome.
+fn continues(word: &str) -> bool {
+    matches!(word, "salt" | "else" | "burst" | "stale" | "for" | "per" | "with")
 }
 
 /// Better words for the mistakes that can only be made at the head of a statement.
 fn refine(text: &str, start: usize, problem: Problem) -> Problem {
     let head = text.get(start..problem.span.start).unwrap_or("").trim();
+    if let Some(example) = example(head)
+        && problem.label.is_none()
+    {
+        return problem.label(example);
+    }
     let found = problem.span.of(text);
     let place = problem.span;
     if matches!(head, "paused" | "shadow") {
@@ -321,18 +370,39 @@ fn refine(text: &str, start: usize, problem: Problem) -> Problem {
             return Problem::new(Code::Syntax, place, "a rule is either paused or shadow")
                 .label("delete one of the two");
         }
-        if GATEWAY_KINDS.contains(&found) {
-            return no_statement(text, place.start);
-        }
     }
     let starts_next = is_starter(found) && problem.code == Code::Syntax;
     if starts_next && head.ends_with(',') {
         return problem.label("nothing stands behind the `,`");
     }
-    if matches!(head, "route" | "paused route" | "shadow route") && matches!(found, ":" | "") {
+    if is_kind(head) && matches!(found, ":" | "") {
         return problem.label("a route has a name: `route staff: …`");
     }
     problem
+}
+
+/// Whether a statement has got as far as its kind.
+fn is_kind(head: &str) -> bool {
+    is_acting(head.strip_prefix("paused ").or(head.strip_prefix("shadow ")).unwrap_or(head))
+}
+
+/// How the outcome of a statement of the service gateway is written, if this is the head of one as far as `=>`.
+fn example(head: &str) -> Option<&'static str> {
+    let mut words = head.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'));
+    let mut kind = words.next()?;
+    if matches!(kind, "paused" | "shadow") {
+        kind = scan::second_word(head);
+    }
+    let outcome = head.contains("=>");
+    match kind {
+        "deny" if outcome => Some("as in `=> 403` or `=> 400 \"x-uid must be a number\"`"),
+        "limit" if outcome => Some("as in `=> 100/s burst 200 by cookie(uid) ?? ip`"),
+        "cache" if outcome => Some("as in `=> 30s stale 10s by host`"),
+        "mirror" if outcome => Some("as in `=> shadow_cluster`"),
+        "capture" if outcome => Some("as in `=> 50 for 10m`"),
+        "count" if outcome => Some("as in `=> top 20 by ip per 15s`"),
+        _ => None,
+    }
 }
 
 /// The name that a statement with a mistake would have given: nobody is told that it is unknown.
@@ -405,6 +475,17 @@ fn expected(tried: Rule) -> Option<Expected> {
         Rule::next => Expected::Next,
         Rule::kw_salt => Expected::Salt,
         Rule::kind | Rule::kw_route => Expected::Kind,
+        Rule::quantity => Expected::Quantity,
+        Rule::text => Expected::Text,
+        Rule::option => Expected::Option,
+        Rule::fallback => Expected::Name,
+        Rule::kw_else => Expected::Word("`else`"),
+        Rule::kw_burst => Expected::Word("`burst`"),
+        Rule::kw_stale => Expected::Word("`stale`"),
+        Rule::kw_for => Expected::Word("`for`"),
+        Rule::kw_top => Expected::Word("`top`"),
+        Rule::kw_per => Expected::Word("`per`"),
+        Rule::with | Rule::kw_with => Expected::Word("`with`"),
         _ => return None,
     })
 }
@@ -481,8 +562,8 @@ impl<'t> Builder<'t, '_> {
     fn statement(&mut self, pair: Pair<'t, Rule>) -> Parsed<Statement<'t>> {
         let what = pair.as_rule();
         let whole = self.span(&pair);
-        let (mut state, mut name, mut condition, mut outcome, mut members) =
-            (State::Live, None, None, None, [].as_slice());
+        let (mut state, mut name, mut condition, mut outcome, mut action, mut members) =
+            (State::Live, None, None, None, None, [].as_slice());
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::state if part.as_str().starts_with("paused") => state = State::Paused,
@@ -495,6 +576,12 @@ impl<'t> Builder<'t, '_> {
                 }
                 Rule::outcome => outcome = Some(self.outcome(part)?),
                 Rule::set => members = self.members(part)?,
+                Rule::denial
+                | Rule::rate
+                | Rule::storing
+                | Rule::copying
+                | Rule::capturing
+                | Rule::counting => action = Some(self.action(part)?),
                 _ => {}
             }
         }
@@ -507,12 +594,81 @@ impl<'t> Builder<'t, '_> {
                 outcome: outcome.ok_or_else(missing)?,
             }),
             Rule::default => Statement::Default(outcome.ok_or_else(missing)?),
-            _ => Statement::Rule(RouteRule {
+            Rule::rule => Statement::Rule(RouteRule {
                 state,
                 name: name.ok_or_else(missing)?,
                 condition: condition.ok_or_else(missing)?,
                 outcome: outcome.ok_or_else(missing)?,
             }),
+            _ => Statement::Gateway(Gateway {
+                state,
+                name: name.ok_or_else(missing)?,
+                condition: condition.ok_or_else(missing)?,
+                action: action.ok_or_else(missing)?,
+            }),
+        })
+    }
+
+    /// What a statement of the service gateway does.
+    fn action(&mut self, pair: Pair<'t, Rule>) -> Parsed<Action<'t>> {
+        let (what, whole) = (pair.as_rule(), self.span(&pair));
+        let (mut quantities, mut texts, mut by) = (Vec::new(), Vec::new(), None);
+        let (mut burst, mut cluster) = (false, None);
+        for part in pair.into_inner() {
+            let span = self.span(&part);
+            match part.as_rule() {
+                Rule::quantity => quantities.push(Spanned::new(part.as_str(), span)),
+                Rule::kw_burst | Rule::kw_stale => burst = true,
+                Rule::name => cluster = Some(self.name(part)?),
+                Rule::value => {
+                    let node = self.expression(&mut part.into_inner().peekable())?;
+                    by = Some(self.as_value(node, span)?);
+                }
+                Rule::text => {
+                    for token in part.into_inner() {
+                        if let Literal::String(text) = self.literal(&token)? {
+                            texts.push(Spanned::new(text, span));
+                        }
+                    }
+                }
+                Rule::with => {
+                    for option in part.into_inner().filter(|part| part.as_rule() == Rule::option) {
+                        texts.push(Spanned::new(option.as_str(), self.span(&option)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let missing = || Problem::new(Code::Syntax, whole, "the outcome is not complete");
+        let mut quantities = quantities.into_iter();
+        let mut next = || quantities.next().ok_or_else(missing);
+        Ok(match what {
+            Rule::denial => {
+                Action::Deny { status: read(next()?, literal::status)?, text: texts.first().copied() }
+            }
+            Rule::rate => {
+                let rate = read(next()?, literal::rate)?;
+                let burst = if burst { Some(read(next()?, literal::amount)?) } else { None };
+                Action::Limit { rate, burst, by }
+            }
+            Rule::storing => {
+                let fresh = read(next()?, literal::duration)?;
+                let stale = if burst { Some(read(next()?, literal::duration)?) } else { None };
+                Action::Cache { fresh, stale, by, with: self.arena.alloc_slice_copy(&texts) }
+            }
+            Rule::copying => Action::Mirror {
+                cluster: cluster.ok_or_else(missing)?,
+                with: self.arena.alloc_slice_copy(&texts),
+            },
+            Rule::capturing => Action::Capture {
+                exchanges: read(next()?, literal::amount)?,
+                lasts: read(next()?, literal::duration)?,
+            },
+            _ => Action::Count {
+                top: read(next()?, literal::amount)?,
+                by: by.ok_or_else(missing)?,
+                per: read(next()?, literal::duration)?,
+            },
         })
     }
 
@@ -556,7 +712,16 @@ impl<'t> Builder<'t, '_> {
                                 target.weight =
                                     Some(Spanned::new(literal::weight(part.as_str(), span)?, span));
                             }
-                            _ => target = Some(Target { cluster: self.name(part)?, weight: None }),
+                            (Rule::fallback, Some(target)) => {
+                                for name in part.into_inner() {
+                                    target.fallback = Some(self.name(name)?);
+                                }
+                            }
+                            (Rule::kw_else, _) => {}
+                            _ => {
+                                let cluster = self.name(part)?;
+                                target = Some(Target { cluster, weight: None, fallback: None });
+                            }
                         }
                     }
                     targets.push(
@@ -967,6 +1132,11 @@ fn end_of(pair: &Pair<'_, Rule>) -> usize {
         last = inner.into_inner().next_back();
     }
     end
+}
+
+/// Reads a quantity.
+fn read<T>(token: Spanned<&str>, read: impl FnOnce(&str, Span) -> Result<T, Problem>) -> Parsed<Spanned<T>> {
+    Ok(Spanned::new(read(token.node, token.span)?, token.span))
 }
 
 fn relation(pair: &Pair<'_, Rule>) -> Relation {

@@ -4,11 +4,13 @@
 //! tree, comments included, and printing it again the same text.
 
 use std::fmt::{self, Display, Write as _};
+use std::time::Duration;
 
 use super::ast::{
-    Comment, Compare, Condition, File, Item, Literal, Member, Outcome, Set, State, Statement, Value,
+    Action, Comment, Compare, Condition, File, Item, Literal, Member, Operand, Outcome, Rate, Set, Spanned,
+    State, Statement, Text, Value,
 };
-use super::is_bare;
+use super::{is_bare, literal};
 use crate::diagnostic::unseen;
 use crate::schema::decimal4;
 
@@ -53,31 +55,44 @@ pub(crate) fn statement(statement: &Statement<'_>) -> String {
         Statement::Cluster(cluster) => format!("cluster {} = {}", Name(cluster.name.node), cluster.outcome),
         Statement::Default(outcome) => format!("default => {outcome}"),
         Statement::Rule(rule) => {
-            let state = match rule.state {
-                State::Live => "",
-                State::Shadow => "shadow ",
-                State::Paused => "paused ",
-            };
-            let head = format!("{state}route {}:", Name(rule.name.node));
-            let line = format!("{head} {} => {}", rule.condition.node, rule.outcome);
-            if line.chars().count() <= WIDTH {
-                return line;
-            }
-            let (parts, operator) = match &rule.condition.node {
-                Condition::Or(parts) => (*parts, "||"),
-                Condition::And(parts) => (*parts, "&&"),
-                _ => (std::slice::from_ref(&rule.condition), ""),
-            };
-            let mut out = head;
-            for (i, part) in parts.iter().enumerate() {
-                let inside = Inside(&part.node, operator == "&&");
-                let _ =
-                    if i == 0 { write!(out, " {inside}") } else { write!(out, "\n    {operator} {inside}") };
-            }
-            let _ = write!(out, "\n    => {}", rule.outcome);
-            out
+            let head = format!("{}route {}:", stated(rule.state), Name(rule.name.node));
+            acting(head, &rule.condition, &rule.outcome)
+        }
+        Statement::Gateway(gateway) => {
+            let kind = gateway.action.kind();
+            let head = format!("{}{kind} {}:", stated(gateway.state), Name(gateway.name.node));
+            acting(head, &gateway.condition, &gateway.action)
         }
     }
+}
+
+/// The word before the kind of a statement that is not live.
+fn stated(state: State) -> &'static str {
+    match state {
+        State::Live => "",
+        State::Shadow => "shadow ",
+        State::Paused => "paused ",
+    }
+}
+
+/// A condition and what follows from it.
+fn acting(head: String, condition: &Spanned<Condition<'_>>, outcome: &impl Display) -> String {
+    let line = format!("{head} {} => {outcome}", condition.node);
+    if line.chars().count() <= WIDTH {
+        return line;
+    }
+    let (parts, operator) = match &condition.node {
+        Condition::Or(parts) => (*parts, "||"),
+        Condition::And(parts) => (*parts, "&&"),
+        _ => (std::slice::from_ref(condition), ""),
+    };
+    let mut out = head;
+    for (i, part) in parts.iter().enumerate() {
+        let inside = Inside(&part.node, operator == "&&");
+        let _ = if i == 0 { write!(out, " {inside}") } else { write!(out, "\n    {operator} {inside}") };
+    }
+    let _ = write!(out, "\n    => {outcome}");
+    out
 }
 
 fn wrapped(members: &[Member<'_>]) -> String {
@@ -102,6 +117,9 @@ pub(crate) struct Name<'a>(pub(crate) &'a str);
 
 /// A string in quotes.
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+
+/// A span of time, in the largest unit that has it whole.
+pub(crate) struct Lasting(pub(crate) Duration);
 
 struct Members<'a>(&'a [Member<'a>]);
 
@@ -248,6 +266,9 @@ impl Display for Outcome<'_> {
             if let Some(weight) = &target.weight {
                 write!(f, " {}", decimal4(weight.node))?;
             }
+            if let Some(fallback) = &target.fallback {
+                write!(f, " else {}", Name(fallback.node))?;
+            }
         }
         if let Some(by) = &self.by {
             write!(f, " by {}", by.key.node)?;
@@ -256,6 +277,73 @@ impl Display for Outcome<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Display for Action<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Deny { status, text: None } => status.node.fmt(f),
+            Action::Deny { status, text: Some(text) } => write!(f, "{} {}", status.node, Quoted(text.node)),
+            Action::Limit { rate, burst, by } => {
+                rate.node.fmt(f)?;
+                if let Some(burst) = burst {
+                    write!(f, " burst {}", burst.node)?;
+                }
+                keyed(f, *by)
+            }
+            Action::Cache { fresh, stale, by, with } => {
+                Lasting(fresh.node).fmt(f)?;
+                if let Some(stale) = stale {
+                    write!(f, " stale {}", Lasting(stale.node))?;
+                }
+                keyed(f, *by)?;
+                options(f, with)
+            }
+            Action::Mirror { cluster, with } => {
+                Name(cluster.node).fmt(f)?;
+                options(f, with)
+            }
+            Action::Capture { exchanges, lasts } => {
+                write!(f, "{} for {}", exchanges.node, Lasting(lasts.node))
+            }
+            Action::Count { top, by, per } => {
+                write!(f, "top {} by {} per {}", top.node, by.node, Lasting(per.node))
+            }
+        }
+    }
+}
+
+fn keyed(f: &mut fmt::Formatter<'_>, by: Option<Operand<'_>>) -> fmt::Result {
+    by.map_or(Ok(()), |by| write!(f, " by {}", by.node))
+}
+
+fn options(f: &mut fmt::Formatter<'_>, with: &[Text<'_>]) -> fmt::Result {
+    if with.is_empty() {
+        return Ok(());
+    }
+    f.write_str(" with ")?;
+    separated(f, with.iter().map(|option| option.node), ", ")
+}
+
+impl Display for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let whole = |unit: &u64| millis > 0 && millis % u128::from(*unit) == 0;
+        match literal::UNITS.iter().find(|(_, unit)| whole(unit)) {
+            Some((name, unit)) => write!(f, "{}{name}", millis / u128::from(*unit)),
+            None => f.write_str("0s"),
+        }
+    }
+}
+
+impl Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = literal::UNITS.iter().find(|(_, unit)| self.per.as_millis() == u128::from(*unit));
+        match unit {
+            Some((name, _)) => write!(f, "{}/{name}", self.count),
+            None => write!(f, "{}/{}", self.count, Lasting(self.per)),
+        }
     }
 }
 

@@ -10,13 +10,13 @@
 use bumpalo::collections::Vec;
 
 use super::ast::{
-    Arena, By, Cluster, Compare, Condition, Function, In, List, Literal, Member, Operand, Outcome, Place,
-    Relation, Rule, Set, Spanned, State, Statement, Target, Text, Value,
+    Action, Arena, By, Cluster, Compare, Condition, Function, Gateway, In, List, Literal, Member, Operand,
+    Outcome, Place, Relation, Rule, Set, Spanned, State, Statement, StatementKind, Target, Text, Value,
 };
 use super::bytes::{is_letter, stands_in_string};
 use super::scan::skip_blank;
 use super::{is_reserved, is_starter, literal};
-use crate::diagnostic::Span;
+use crate::diagnostic::{Problem, Span};
 use crate::limits::Limits;
 
 /// The lists and clusters of a text, found by the lines that they start. `None` if one of them cannot be read.
@@ -115,6 +115,16 @@ pub(super) fn members<'t>(text: &'t str, arena: &'t Arena, limits: &Limits) -> O
     whole(text, arena, limits, Quick::members)
 }
 
+/// Reads what a statement of the service gateway does that is the whole text.
+pub(super) fn action<'t>(
+    text: &'t str,
+    kind: StatementKind,
+    arena: &'t Arena,
+    limits: &Limits,
+) -> Option<Action<'t>> {
+    whole(text, arena, limits, |quick| quick.action(kind))
+}
+
 fn whole<'t, T>(
     text: &'t str,
     arena: &'t Arena,
@@ -206,8 +216,8 @@ impl<'t> Quick<'t> {
     fn statement(&mut self) -> Option<Statement<'t>> {
         Some(match self.word()? {
             "route" => Statement::Rule(self.rule(State::Live)?),
-            "paused" if self.keyword("route") => Statement::Rule(self.rule(State::Paused)?),
-            "shadow" if self.keyword("route") => Statement::Rule(self.rule(State::Shadow)?),
+            "paused" => self.acting(State::Paused)?,
+            "shadow" => self.acting(State::Shadow)?,
             "default" if self.symbol("=>") => Statement::Default(self.outcome()?),
             "cluster" => {
                 let name = self.name()?;
@@ -217,8 +227,84 @@ impl<'t> Quick<'t> {
                 let name = self.name()?;
                 Statement::List(List { name, members: self.after("=", Quick::members)? })
             }
+            kind => self.gateway(State::Live, kind)?,
+        })
+    }
+
+    /// What stands behind `paused` or `shadow`.
+    fn acting(&mut self, state: State) -> Option<Statement<'t>> {
+        match self.word()? {
+            "route" => Some(Statement::Rule(self.rule(state)?)),
+            kind => self.gateway(state, kind),
+        }
+    }
+
+    fn gateway(&mut self, state: State, kind: &str) -> Option<Statement<'t>> {
+        let kind = StatementKind::GATEWAY.into_iter().find(|known| known.word() == kind)?;
+        let name = self.name()?;
+        let condition = self.after(":", Quick::condition)?;
+        let action = self.after("=>", |quick| quick.action(kind))?;
+        Some(Statement::Gateway(Gateway { state, name, condition, action }))
+    }
+
+    /// What a statement of the service gateway does.
+    pub(super) fn action(&mut self, kind: StatementKind) -> Option<Action<'t>> {
+        Some(match kind {
+            StatementKind::Deny => {
+                let status = self.quantity(literal::status)?;
+                let text = if self.starts_string() { Some(self.spanned(Quick::string)?) } else { None };
+                Action::Deny { status, text }
+            }
+            StatementKind::Limit => {
+                let rate = self.quantity(literal::rate)?;
+                let burst = if self.keyword("burst") { Some(self.quantity(literal::amount)?) } else { None };
+                Action::Limit { rate, burst, by: self.by()? }
+            }
+            StatementKind::Cache => {
+                let fresh = self.quantity(literal::duration)?;
+                let stale =
+                    if self.keyword("stale") { Some(self.quantity(literal::duration)?) } else { None };
+                Action::Cache { fresh, stale, by: self.by()?, with: self.with()? }
+            }
+            StatementKind::Mirror => Action::Mirror { cluster: self.name()?, with: self.with()? },
+            StatementKind::Capture => {
+                let exchanges = self.quantity(literal::amount)?;
+                let lasts =
+                    if self.keyword("for") { self.quantity(literal::duration)? } else { return None };
+                Action::Capture { exchanges, lasts }
+            }
+            StatementKind::Count if self.keyword("top") => {
+                let top = self.quantity(literal::amount)?;
+                let by = self.by()??;
+                let per = if self.keyword("per") { self.quantity(literal::duration)? } else { return None };
+                Action::Count { top, by, per }
+            }
             _ => return None,
         })
+    }
+
+    fn quantity<T>(&mut self, read: fn(&str, Span) -> Result<T, Problem>) -> Option<Spanned<T>> {
+        if !matches!(self.byte(0), b'0'..=b'9' | b'-') {
+            return None;
+        }
+        let start = self.at;
+        let token = self.number()?;
+        let span = self.since(start);
+        Some(Spanned::new(read(token, span).ok()?, span))
+    }
+
+    fn by(&mut self) -> Option<Option<Operand<'t>>> {
+        if self.keyword("by") { self.value().map(Some) } else { Some(None) }
+    }
+
+    fn with(&mut self) -> Option<&'t [Text<'t>]> {
+        let mut options = Vec::new_in(self.arena);
+        let mut more = self.keyword("with");
+        while more {
+            options.push(self.spanned(Quick::word)?);
+            more = self.symbol(",");
+        }
+        Some(options.into_bump_slice())
     }
 
     fn rule(&mut self, state: State) -> Option<Rule<'t>> {
@@ -252,7 +338,8 @@ impl<'t> Quick<'t> {
             let span = self.since(start);
             weight = Some(Spanned::new(literal::weight(token, span).ok()?, span));
         }
-        Some(Target { cluster, weight })
+        let fallback = if self.keyword("else") { Some(self.name()?) } else { None };
+        Some(Target { cluster, weight, fallback })
     }
 
     fn members(&mut self) -> Option<&'t [Member<'t>]> {

@@ -3,7 +3,7 @@
 //! It knows strings and comments and nothing else, takes linear time and never recurses. The nesting is
 //! counted here so that the parser, which does recurse, is never asked to go deeper than allowed.
 
-use super::is_starter;
+use super::{is_acting, is_starter};
 use crate::diagnostic::Span;
 
 /// What matters of a text.
@@ -67,7 +67,7 @@ pub(super) fn scan(text: &str, depth: usize) -> Scan {
             (nesting, reported) = (Nesting::default(), false);
         }
         let word = if token == Token::Word { span.of(text) } else { "" };
-        let goes_on = std::mem::replace(&mut stated, matches!(word, "paused" | "shadow")) && word == "route";
+        let goes_on = std::mem::replace(&mut stated, matches!(word, "paused" | "shadow")) && is_acting(word);
         if line_start && !goes_on && is_starter(word) {
             if previous == Token::Open {
                 argument = Some(span.start);
@@ -150,6 +150,15 @@ pub(super) fn skip_blank(text: &str, at: usize) -> usize {
             _ => return at,
         }
     }
+}
+
+/// The word behind the first one of `text`.
+pub(super) fn second_word(text: &str) -> &str {
+    let word = |at: usize| {
+        let rest = text.get(at..).unwrap_or("");
+        rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("")
+    };
+    word(skip_blank(text, word(0).len()))
 }
 
 /// The comments of `text`, each from its `#` to the end of its line.

@@ -6,6 +6,7 @@
 //! Here is the rule set as a whole: which names there are. The files beside resolve what stands in a statement.
 
 mod condition;
+mod gateway;
 mod list;
 mod outcome;
 mod value;
@@ -26,7 +27,7 @@ use crate::diagnostic::{Code, Problem, Problems, Span};
 use crate::limits::Limits;
 use crate::schema::{Names, Pattern, Type, Value};
 use crate::syntax;
-use crate::syntax::ast::{self, Arena, Literal, Member, Rule, Spanned, Statement};
+use crate::syntax::ast::{self, Arena, Literal, Member, Spanned, Statement, StatementKind, Text};
 
 /// Parses and resolves a whole text. No rules if anything in it is an error.
 pub(crate) fn resolve_text(text: &str, names: &Names<'_>, limits: &Limits) -> (Option<Rules>, Problems) {
@@ -49,9 +50,7 @@ fn one_by_one(text: &str, names: &Names<'_>, limits: &Limits) -> Option<(Option<
     let mut names = Vec::with_capacity(syntax::about_how_many(text));
     let hasher = RandomState::default();
     syntax::each(text, limits, declared, |statement| {
-        if let Statement::Rule(rule) = &statement.node {
-            names.push(hasher.hash_one(rule.name.node));
-        }
+        names.extend(acting(&statement.node).map(|(kind, name)| hasher.hash_one((kind, name.node))));
         resolver.statement(&statement, &mut draft);
     })?;
     if !lint::repeated(names).is_empty() {
@@ -75,16 +74,25 @@ pub(crate) fn resolve_file(
     let mut resolver = Resolver::new(text, names, limits, problems);
     resolver.broken = file.broken.iter().map(String::as_str).collect();
     let mut draft = resolver.begin(file.items.iter().map(|item| &item.statement.node));
-    let mut names: HashMap<&str, Span> = HashMap::new();
+    let mut names: HashMap<(StatementKind, &str), Span> = HashMap::new();
     for item in &file.items {
-        if let Statement::Rule(Rule { name, .. }) = &item.statement.node
-            && let Some(first) = names.insert(name.node, name.span)
+        if let Some((kind, name)) = acting(&item.statement.node)
+            && let Some(first) = names.insert((kind, name.node), name.span)
         {
-            resolver.problems.push(duplicate("route", name, first));
+            resolver.problems.push(duplicate(kind.word(), name, first));
         }
         resolver.statement(&item.statement, &mut draft);
     }
     resolver.end(draft)
+}
+
+/// The kind and name of a statement with a condition. Of one kind, each name is there once.
+fn acting<'s, 't>(statement: &'s Statement<'t>) -> Option<(StatementKind, &'s Text<'t>)> {
+    match statement {
+        Statement::Rule(rule) => Some((StatementKind::Route, &rule.name)),
+        Statement::Gateway(gateway) => Some((gateway.action.kind(), &gateway.name)),
+        Statement::List(_) | Statement::Cluster(_) | Statement::Default(_) => None,
+    }
 }
 
 /// Resolves a condition that stands alone; `salt` is what `percent` uses without one of its own.
@@ -125,6 +133,8 @@ struct Resolver<'a> {
 struct Draft {
     rules: Rules,
     lints: lint::Routes,
+    /// Of each gateway statement.
+    gateway: Vec<gateway::Look>,
     /// Where it stands, and what it is if it is sound.
     default: Option<(Span, Option<Outcome>)>,
 }
@@ -167,7 +177,7 @@ impl<'a> Resolver<'a> {
             logical: Vec::new(),
             inner_first: Vec::new(),
             routes: Vec::with_capacity(about),
-            default: Outcome { targets: SmallVec::new(), deal: None },
+            default: Outcome { targets: SmallVec::new(), deal: None, fallbacks: None },
             gateway: Vec::new(),
         };
         for cluster in &clusters {
@@ -176,7 +186,7 @@ impl<'a> Resolver<'a> {
             }
         }
         rules.inner_first = self.inner_first(&clusters, &rules);
-        Draft { rules, lints: lint::Routes::new(about), default: None }
+        Draft { rules, lints: lint::Routes::new(about), gateway: Vec::new(), default: None }
     }
 
     /// Resolves a statement that decides; what is declared is known.
@@ -197,6 +207,12 @@ impl<'a> Resolver<'a> {
                     outcome,
                 });
             }
+            Statement::Gateway(gateway) => {
+                if let Some((statement, look)) = self.gateway(gateway) {
+                    draft.rules.gateway.push(statement);
+                    draft.gateway.push(look);
+                }
+            }
             Statement::Default(outcome) => {
                 let span = statement.span;
                 let head = Span::new(span.start, (span.start + "default".len()).min(span.end));
@@ -215,7 +231,7 @@ impl<'a> Resolver<'a> {
 
     /// What only all statements together can tell.
     fn end(&mut self, draft: Draft) -> Option<Rules> {
-        let Draft { mut rules, lints, default, .. } = draft;
+        let Draft { mut rules, lints, gateway, default } = draft;
         if default.is_none() && !self.broken.contains("default") {
             let end = self.text.len();
             self.problems.push(
@@ -229,6 +245,9 @@ impl<'a> Resolver<'a> {
             return None;
         }
         self.lint_lists();
+        for (statement, (span, impossible)) in rules.gateway.iter().zip(gateway) {
+            lint::condition(&statement.condition, span, impossible, self.problems);
+        }
         lints.tell(&rules.routes, self.problems);
         Some(rules)
     }
@@ -283,7 +302,7 @@ impl<'a> Resolver<'a> {
                         }
                     }
                 }
-                Statement::Rule(_) | Statement::Default(_) => {}
+                Statement::Rule(_) | Statement::Gateway(_) | Statement::Default(_) => {}
             }
         }
         clusters

@@ -22,7 +22,16 @@ impl Resolver<'_> {
                 targets.push(target);
             }
         }
-        let known = targets.len() == 1 + outcome.others.len();
+        let mut known = targets.len() == 1 + outcome.others.len();
+        let fallbacks = match outcome.targets().any(|target| target.fallback.is_some()) {
+            true => {
+                let fallbacks = outcome.targets().map(|target| self.fallback(target));
+                let fallbacks: Vec<Option<Option<Target>>> = fallbacks.collect();
+                known &= fallbacks.iter().all(Option::is_some);
+                Some(fallbacks.into_iter().map(Option::flatten).collect())
+            }
+            false => None,
+        };
         let key = by.map(|by| self.key(by.key, salt));
         let mut sound = true;
         if outcome.others.is_empty() {
@@ -41,7 +50,7 @@ impl Resolver<'_> {
                         .label("there is nothing to deal out; delete it"),
                 );
             }
-            return (known && sound).then_some(Outcome { targets, deal: None });
+            return (known && sound).then_some(Outcome { targets, deal: None, fallbacks });
         }
         let count = 1 + outcome.others.len();
         if count > self.limits.targets {
@@ -105,7 +114,25 @@ impl Resolver<'_> {
             None => None,
         };
         let deal = Deal { split, seed: split::seed(salt.as_bytes()), key };
-        known.then_some(Outcome { targets, deal: Some(Box::new(deal)) })
+        known.then_some(Outcome { targets, deal: Some(Box::new(deal)), fallbacks })
+    }
+
+    /// The fallback of a target, if it has one; `None` if it is not sound.
+    fn fallback(&mut self, target: &ast::Target<'_>) -> Option<Option<Target>> {
+        let Some(fallback) = &target.fallback else { return Some(None) };
+        let found = self.cluster(fallback)?;
+        if fallback.node == target.cluster.node {
+            self.problems.push(
+                Problem::new(
+                    Code::BadSplit,
+                    fallback.span,
+                    format!("`{}` stands in for itself", fallback.node),
+                )
+                .label("name another cluster, or none"),
+            );
+            return None;
+        }
+        Some(Some(found))
     }
 
     pub(super) fn cluster(&mut self, name: &Text<'_>) -> Option<Target> {
@@ -154,7 +181,7 @@ impl Resolver<'_> {
                     }
                     state.iter_mut().skip(at).take(1).for_each(|s| *s = 1);
                 }
-                let target = rules.logical.get(at).and_then(|logical| logical.outcome.targets.get(next));
+                let target = rules.logical.get(at).and_then(|logical| logical.outcome.names().nth(next));
                 match target {
                     None => {
                         state.iter_mut().skip(at).take(1).for_each(|s| *s = 2);
@@ -163,14 +190,13 @@ impl Resolver<'_> {
                     Some(target) => {
                         way.push((at, next + 1));
                         if let Target::Logical(inner) = target {
-                            let inner = *inner as usize;
+                            let inner = inner as usize;
                             if state.get(inner) == Some(&1) {
                                 if let Some(cluster) = clusters.get(at) {
-                                    let span = cluster
-                                        .outcome
-                                        .targets()
-                                        .nth(next)
-                                        .map_or(cluster.name.span, |t| t.cluster.span);
+                                    let targets = cluster.outcome.targets();
+                                    let fallbacks = targets.clone().filter_map(|t| t.fallback.as_ref());
+                                    let mut names = targets.map(|t| &t.cluster).chain(fallbacks);
+                                    let span = names.nth(next).map_or(cluster.name.span, |name| name.span);
                                     self.problems.push(
                                         Problem::new(
                                             Code::BadSplit,

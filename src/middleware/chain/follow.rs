@@ -131,7 +131,7 @@ impl Follow {
         let followed = match self.carrier.read(request.headers()) {
             Carried::Nothing => return None,
             Carried::Cluster(cluster) if !self.is_followed(&cluster) => return None,
-            Carried::Cluster(cluster) => engine.follow(&cluster),
+            Carried::Cluster(cluster) => engine.follow_request(&cluster, &*request),
             Carried::Unreadable => None,
         };
         if followed.is_none() {
