@@ -151,7 +151,15 @@ impl Captured {
         if chance != 0 {
             put("chance", json!(chance));
         }
-        put("expect", json!({ "cluster": decision.cluster, "rule": decision.rule }));
+        let mut expect = json!({ "cluster": decision.cluster, "rule": decision.rule });
+        if !decision.kinds.is_empty() {
+            let hit = |hit: &MatchRecord| {
+                let shadow = if hit.live { "" } else { "shadow " };
+                format!("{shadow}{} {}", hit.kind, hit.name)
+            };
+            expect["matches"] = decision.matches.iter().map(hit).collect();
+        }
+        put("expect", expect);
         put("note", json!(note));
         Value::Object(case)
     }
