@@ -62,6 +62,8 @@
 //! | `axum` | yes | [`Decision`] as an extractor, and the client's address from axum's `ConnectInfo` |
 //! | `metrics` | no | a publisher of all counts for the `metrics` facade, such as for Prometheus |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
+//! | `capture` | no | exchanges captured by rules, as an archive for a browser's developer tools and as test cases |
+//! | `mirror` | no | copies of requests to a shadow cluster; brings tokio |
 //! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |
 //! | `file` | no | rules in a file or a directory, watched; brings `source` |
 //! | `http` | no | rules that a web server has, by plain HTTP/1.1 or a client of yours; brings `source` |
