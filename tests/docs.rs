@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use http::Request;
-use pointsman::schema::{PeerAddr, Schema, canonical_path};
+use pointsman::schema::{PeerAddr, Schema, StatementKind, canonical_path};
 use pointsman::{Condition, Diagnostics, Engine, Limits, Rules};
 
 const LANGUAGE: &str = include_str!("../src/docs/language.md");
@@ -64,6 +64,7 @@ fn schema(rules: &str) -> Schema {
     let own = |name: &&&str| !rules.lines().any(|line| line.starts_with(&format!("cluster {name} ")));
     Schema::new()
         .clusters(CLUSTERS.iter().filter(own))
+        .gateway(StatementKind::GATEWAY)
         .string_field("plan", |_| Some("pro"))
         .bool_field("is_staff", |_| Some(true))
 }

@@ -106,11 +106,15 @@ impl Parts {
             }
             let outcome = self.outcomes.get(rule.outcome as usize);
             let outcome = outcome.ok_or(Invalid::Dangling { what: "rule", at })?;
-            let notes = !matches!(rule.kind, StatementKind::Route | StatementKind::Mirror);
+            let fits = match rule.kind {
+                StatementKind::Route => !matches!(outcome.choice, Choice::Note(_)),
+                StatementKind::Mirror => matches!(outcome.choice, Choice::One(_)),
+                _ => matches!(outcome.choice, Choice::Note(_)),
+            };
             let earlier = at.checked_sub(1).and_then(|before| self.rules.get(before));
             let behind = earlier.is_some_and(|earlier| earlier.kind == StatementKind::Route)
                 && rule.kind != StatementKind::Route;
-            if notes != matches!(outcome.choice, Choice::Note(_)) || behind {
+            if !fits || behind {
                 return Err(Invalid::Kind { rule: at });
             }
             for (at, step) in self.steps.iter().enumerate().take(end).skip(done) {

@@ -433,7 +433,7 @@ mod tests {
                     .header("host", format!("a.{at}.test"))
                     .body(())
                     .unwrap();
-                let [index, all, reference] = engine.decide_three_ways_at(&request, moment);
+                let [index, all, reference] = engine.decide_three_ways_at(&request, moment, |_| true);
                 assert!(index == all && all == reference, "{at}: {index:?} {all:?} {reference:?}");
                 assert_eq!(index.0.is_some(), at < 200, "{at}");
             }

@@ -250,12 +250,9 @@ fn flaw(parts: &Parts) -> Option<&'static str> {
     });
     let route = |rule: &Rule| rule.kind == StatementKind::Route;
     let kinds_sound = rules.is_sorted_by_key(route)
-        && rules.iter().all(|rule| {
-            let notes = outcomes
-                .get(rule.outcome as usize)
-                .is_some_and(|outcome| matches!(outcome.choice, Choice::Note(_)));
-            notes != matches!(rule.kind, StatementKind::Route | StatementKind::Mirror)
-        });
+        && rules
+            .iter()
+            .all(|rule| outcomes.get(rule.outcome as usize).is_none_or(|outcome| fits(rule.kind, outcome)));
     let all_cells: usize = outcomes.iter().map(bytecode::Outcome::cells).sum();
     [
         (rows_sound, "rules"),
@@ -277,6 +274,15 @@ fn flaw(parts: &Parts) -> Option<&'static str> {
     ]
     .into_iter()
     .find_map(|(sound, what)| (!sound).then_some(what))
+}
+
+fn fits(kind: StatementKind, outcome: &bytecode::Outcome) -> bool {
+    match (&outcome.choice, kind) {
+        (Choice::One(_), StatementKind::Route | StatementKind::Mirror) => true,
+        (Choice::Deal(_), StatementKind::Route) => true,
+        (Choice::Note(_), kind) => !matches!(kind, StatementKind::Route | StatementKind::Mirror),
+        _ => false,
+    }
 }
 
 // === programs from bytes ===
@@ -310,10 +316,8 @@ fn parts(u: &mut Unstructured<'_>) -> Result<Parts> {
     for route in 0..rules {
         let start = parts.steps.len() as u32;
         let kind = if route < gateway { *u.choose(&StatementKind::GATEWAY)? } else { StatementKind::Route };
-        let leads = matches!(kind, StatementKind::Route | StatementKind::Mirror);
-        let fits = |outcome: &bytecode::Outcome| matches!(outcome.choice, Choice::Note(_)) != leads;
         let fitting: Vec<u32> =
-            (0..).zip(&parts.outcomes).filter(|(_, outcome)| fits(outcome)).map(|(at, _)| at).collect();
+            (0..).zip(&parts.outcomes).filter(|(_, outcome)| fits(kind, outcome)).map(|(at, _)| at).collect();
         let Ok(chosen) = u.choose(&fitting).copied() else { continue };
         let outcome = if u.ratio(1, 150)? { place(u, outcomes)? } else { chosen };
         parts.rules.push(Rule { start, route, outcome, acts: u.ratio(3, 4)?, kind });

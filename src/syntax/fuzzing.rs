@@ -289,7 +289,8 @@ impl Maker<'_> {
             _ => {
                 self.quantity()?;
                 if self.below(2)? == 1 {
-                    self.put([" burst ", " stale "].get(self.below(2)?).unwrap_or(&""))?;
+                    let word = self.below(2)?;
+                    self.put([" burst ", " stale "].get(word).unwrap_or(&""))?;
                     self.quantity()?;
                 }
                 if self.below(2)? == 1 {
