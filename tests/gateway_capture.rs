@@ -1,12 +1,19 @@
 //! Exchanges captured by rules: what is in them, what is not, and that capturing changes nothing.
 #![cfg(feature = "capture")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 #[path = "common/har.rs"]
 mod har;
 #[path = "common/loopback.rs"]
 mod loopback;
 #[path = "../examples/conformance/run.rs"]
+#[allow(dead_code, reason = "what runs files is for others")]
 mod run;
 
 use std::convert::Infallible;
@@ -23,13 +30,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use loopback::{full, proxy, serve, text, until};
 use pointsman::engine::{Moment, StatementKind};
 use pointsman::gateway::{CaptureBody, CaptureLayer, Captured, Captures, CaseErrorKind};
-use pointsman::schema::Type;
 use pointsman::{Clusters, Engine, PeerAddr, Schema, TrafficSplitLayer};
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
-const RULES: &str = "capture all: true => 1000 for 1h\nroute beta: cookie(uid) == \"1001\" => gray\ndefault => prod";
+const RULES: &str =
+    "capture all: true => 1000 for 1h\nroute beta: cookie(uid) == \"1001\" => gray\ndefault => prod";
 
 fn schema() -> Schema {
     Schema::new().clusters(["gray", "prod"]).gateway([StatementKind::Capture, StatementKind::Deny])
@@ -40,7 +47,11 @@ fn engine(rules: &str) -> Engine {
 }
 
 /// A gateway whose clusters are one server.
-async fn gateway(engine: &Engine, layer: &CaptureLayer, upstream: std::net::SocketAddr) -> std::net::SocketAddr {
+async fn gateway(
+    engine: &Engine,
+    layer: &CaptureLayer,
+    upstream: std::net::SocketAddr,
+) -> std::net::SocketAddr {
     let to = proxy::<CaptureBody<Incoming>>(upstream);
     let clusters = Clusters::new(engine, ["gray", "prod"].map(|name| (name, to.clone()))).unwrap();
     let split = TrafficSplitLayer::new(engine.clone());
@@ -60,12 +71,17 @@ where
     S: Service<Request<CaptureBody<B>>, Response = Response<T>, Error = Infallible>,
     T: Body<Error: std::fmt::Debug>,
 {
-    let service = ServiceBuilder::new().layer(TrafficSplitLayer::new(engine.clone())).layer(layer.clone()).service(service);
+    let service = ServiceBuilder::new()
+        .layer(TrafficSplitLayer::new(engine.clone()))
+        .layer(layer.clone())
+        .service(service);
     text(service.oneshot(request).await.unwrap().into_body()).await
 }
 
 /// Answers with the request's body.
-async fn echo<B: Body<Error: std::fmt::Debug>>(request: Request<CaptureBody<B>>) -> Result<Response<String>, Infallible> {
+async fn echo<B: Body<Error: std::fmt::Debug>>(
+    request: Request<CaptureBody<B>>,
+) -> Result<Response<String>, Infallible> {
     Ok(Response::new(text(request.into_body()).await))
 }
 
@@ -123,7 +139,10 @@ async fn an_exchange_between_real_servers_is_an_archive_that_holds_to_the_format
     assert_eq!(response["cookies"][0]["value"], "[redacted]");
     assert_eq!(entry["comment"], "gray by beta, revision 1; captured by all");
     let ours = &entry["_pointsman"];
-    assert_eq!((&ours["cluster"], &ours["rule"], &ours["end"]), (&"gray".into(), &"beta".into(), &"complete".into()));
+    assert_eq!(
+        (&ours["cluster"], &ours["rule"], &ours["end"]),
+        (&"gray".into(), &"beta".into(), &"complete".into())
+    );
     assert_eq!(ours["matches"][0]["name"], "all");
     assert_eq!(ours["client"], "127.0.0.1");
     // To be opened by hand.
@@ -151,7 +170,10 @@ async fn bodies_are_captured_up_to_a_bound_and_pass_whole() {
     assert_eq!(layer.captures().counts().truncated, 1);
 
     let none = CaptureLayer::new().body_bytes(0);
-    assert_eq!(send(&engine, &none, service_fn(echo), Request::post("/").body("secret".to_owned()).unwrap()).await, "secret");
+    assert_eq!(
+        send(&engine, &none, service_fn(echo), Request::post("/").body("secret".to_owned()).unwrap()).await,
+        "secret"
+    );
     assert!(!none.captures().har().contains("secret"));
 }
 
@@ -167,8 +189,14 @@ async fn a_body_that_is_no_text_is_in_base64() {
     send(&engine, &layer, service_fn(answers), request).await;
     let json = parsed(&layer.captures());
     let entry = &json["log"]["entries"][0];
-    assert_eq!((&entry["response"]["content"]["text"], &entry["response"]["content"]["encoding"]), (&"/wD+".into(), &"base64".into()));
-    assert_eq!((&entry["request"]["postData"]["text"], &entry["request"]["postData"]["_encoding"]), (&"gA==".into(), &"base64".into()));
+    assert_eq!(
+        (&entry["response"]["content"]["text"], &entry["response"]["content"]["encoding"]),
+        (&"/wD+".into(), &"base64".into())
+    );
+    assert_eq!(
+        (&entry["request"]["postData"]["text"], &entry["request"]["postData"]["_encoding"]),
+        (&"gA==".into(), &"base64".into())
+    );
 }
 
 #[tokio::test]
@@ -184,16 +212,23 @@ async fn a_form_loses_the_values_that_are_named() {
     };
     send(&engine, &layer, service_fn(read), request).await;
     let json = parsed(&layer.captures());
-    assert_eq!(json["log"]["entries"][0]["request"]["postData"]["text"], "user=a&pass=[redacted]&p%61ss=[redacted]");
+    assert_eq!(
+        json["log"]["entries"][0]["request"]["postData"]["text"],
+        "user=a&pass=[redacted]&p%61ss=[redacted]"
+    );
 }
 
 #[tokio::test]
 async fn a_denied_request_says_so() {
-    let engine = engine("deny bots: path == \"/bot\" => 403\ncapture all: true => 10 for 1h\ndefault => prod");
+    let engine =
+        engine("deny bots: path == \"/bot\" => 403\ncapture all: true => 10 for 1h\ndefault => prod");
     let layer = CaptureLayer::new();
     send(&engine, &layer, service_fn(echo), get("/bot")).await;
     let json = parsed(&layer.captures());
-    assert_eq!(json["log"]["entries"][0]["comment"], "prod by default, revision 1, denied by deny bots; captured by all");
+    assert_eq!(
+        json["log"]["entries"][0]["comment"],
+        "prod by default, revision 1, denied by bots; captured by all"
+    );
 }
 
 #[tokio::test]
@@ -270,14 +305,19 @@ async fn a_service_that_fails_leaves_an_exchange_without_a_response() {
     let service = TrafficSplitLayer::new(engine.clone()).layer(layer.layer(fails));
     assert!(service.oneshot(get("/")).await.is_err_and(|error| error == "no"));
     let (end, response) = end(&layer.captures());
-    assert_eq!((end.as_str(), &response["status"], &response["_error"]), ("failed", &0.into(), &"the service failed".into()));
+    assert_eq!(
+        (end.as_str(), &response["status"], &response["_error"]),
+        ("failed", &0.into(), &"the service failed".into())
+    );
 }
 
 #[tokio::test]
 async fn who_goes_away_before_or_within_the_response_is_seen() {
     let engine = engine(RULES);
     let layer = CaptureLayer::new();
-    let hangs = service_fn(async |_: Request<CaptureBody<String>>| pending::<Result<Response<String>, Infallible>>().await);
+    let hangs = service_fn(async |_: Request<CaptureBody<String>>| {
+        pending::<Result<Response<String>, Infallible>>().await
+    });
     let service = TrafficSplitLayer::new(engine.clone()).layer(layer.layer(hangs));
     let gone = tokio::time::timeout(Duration::from_millis(1), service.oneshot(get("/"))).await;
     assert!(gone.is_err());
@@ -315,7 +355,10 @@ async fn a_body_that_is_dropped_within_is_kept_as_far_as_it_went() {
     assert_eq!(layer.captures().counts().kept, 0);
     drop(body);
     let (end, response) = end(&layer.captures());
-    assert_eq!((end.as_str(), &response["bodySize"], &response["content"]["text"]), ("dropped", &(-1).into(), &"abc".into()));
+    assert_eq!(
+        (end.as_str(), &response["bodySize"], &response["content"]["text"]),
+        ("dropped", &(-1).into(), &"abc".into())
+    );
 }
 
 #[tokio::test]
@@ -336,10 +379,14 @@ async fn an_upgrade_passes_and_its_handshake_is_captured() {
         response.headers_mut().insert("connection", "upgrade".parse().unwrap());
         Ok::<_, Infallible>(response)
     });
-    let service = ServiceBuilder::new().layer(TrafficSplitLayer::new(engine)).layer(layer.clone()).service(upgrades);
+    let service =
+        ServiceBuilder::new().layer(TrafficSplitLayer::new(engine)).layer(layer.clone()).service(upgrades);
     let addr = serve(service).await;
     let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
+        .await
+        .unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
@@ -400,7 +447,9 @@ async fn a_statement_ends_after_its_time_even_if_nothing_matched_before() {
 
 #[tokio::test]
 async fn an_exchange_that_two_statements_match_is_captured_once() {
-    let engine = engine("capture a: true => 9 for 1h\ncapture b: true => 1 for 1h\nshadow capture c: true => 9 for 1h\ndefault => prod");
+    let engine = engine(
+        "capture a: true => 9 for 1h\ncapture b: true => 1 for 1h\nshadow capture c: true => 9 for 1h\ndefault => prod",
+    );
     let layer = CaptureLayer::new();
     for _ in 0..2 {
         send(&engine, &layer, service_fn(echo), get("/")).await;
@@ -419,7 +468,8 @@ async fn the_newest_stay_within_number_and_bytes() {
     for at in 0..10 {
         send(&engine, &few, service_fn(echo), get(&format!("/{at}"))).await;
     }
-    let urls: Vec<_> = few.captures().exchanges().iter().map(|e| e.url().rsplit('/').next().unwrap().to_owned()).collect();
+    let urls: Vec<_> =
+        few.captures().exchanges().iter().map(|e| e.url().rsplit('/').next().unwrap().to_owned()).collect();
     assert_eq!((urls, few.captures().counts().pushed_out), (["7", "8", "9"].map(str::to_owned).to_vec(), 7));
 
     let small = CaptureLayer::new().bytes(50_000);
@@ -447,7 +497,10 @@ async fn what_goes_on_has_a_bound_of_its_own_and_passes_beyond_it() {
     let mut held = Vec::new();
     for _ in 0..10 {
         // Responses that nobody takes to the end.
-        let service = ServiceBuilder::new().layer(TrafficSplitLayer::new(engine.clone())).layer(layer.clone()).service(service_fn(echo));
+        let service = ServiceBuilder::new()
+            .layer(TrafficSplitLayer::new(engine.clone()))
+            .layer(layer.clone())
+            .service(service_fn(echo));
         held.push(service.oneshot(Request::post("/").body("x".repeat(9_000)).unwrap()).await.unwrap());
         assert!(layer.captures().counts().under_way_bytes <= 20_000);
     }
@@ -471,7 +524,8 @@ async fn many_at_once_are_each_captured_once() {
     let many = (0..300).map(|at| {
         let web = web.clone();
         tokio::spawn(async move {
-            let request = Request::post(format!("http://{addr}/{at}")).body(full(format!("body {at}"))).unwrap();
+            let request =
+                Request::post(format!("http://{addr}/{at}")).body(full(format!("body {at}"))).unwrap();
             text(web.request(request).await.unwrap().into_body()).await
         })
     });
@@ -484,16 +538,25 @@ async fn many_at_once_are_each_captured_once() {
     for entry in json["log"]["entries"].as_array().unwrap() {
         let at = entry["request"]["url"].as_str().unwrap().rsplit('/').next().unwrap();
         let body = Json::from(format!("body {at}"));
-        assert_eq!((&entry["request"]["postData"]["text"], &entry["response"]["content"]["text"]), (&body, &body));
+        assert_eq!(
+            (&entry["request"]["postData"]["text"], &entry["response"]["content"]["text"]),
+            (&body, &body)
+        );
     }
-    println!("300 of 300 captured, {} bytes kept, {} bytes of archive", captures.counts().kept_bytes, captures.har().len());
+    println!(
+        "300 of 300 captured, {} bytes kept, {} bytes of archive",
+        captures.counts().kept_bytes,
+        captures.har().len()
+    );
 }
 
 #[test]
 fn a_request_that_no_capture_matches_costs_no_allocation() {
     let engine = engine("capture x: path == \"/x\" => 9 for 1h\ndefault => prod");
     let layer = CaptureLayer::new();
-    let inner = service_fn(|_: Request<CaptureBody<String>>| ready(Ok::<_, Infallible>(Response::new(String::new()))));
+    let inner = service_fn(|_: Request<CaptureBody<String>>| {
+        ready(Ok::<_, Infallible>(Response::new(String::new())))
+    });
     let mut service = layer.layer(inner);
     let request = || {
         let mut request = get("/");
@@ -513,10 +576,17 @@ fn a_request_that_no_capture_matches_costs_no_allocation() {
 // === cases ===
 
 /// Captures one request, as it would be decided at that moment.
-fn captured(engine: &Engine, layer: &CaptureLayer, mut request: Request<String>, moment: Moment) -> std::sync::Arc<Captured> {
+fn captured(
+    engine: &Engine,
+    layer: &CaptureLayer,
+    mut request: Request<String>,
+    moment: Moment,
+) -> std::sync::Arc<Captured> {
     let decision = engine.decide_at(&request, moment);
     request.extensions_mut().insert(decision);
-    let inner = service_fn(|_: Request<CaptureBody<String>>| ready(Ok::<_, Infallible>(Response::new(String::new()))));
+    let inner = service_fn(|_: Request<CaptureBody<String>>| {
+        ready(Ok::<_, Infallible>(Response::new(String::new())))
+    });
     let mut service = layer.layer(inner);
     let answer = pin!(service.call(request)).poll(&mut Context::from_waker(Waker::noop()));
     assert!(answer.is_ready());
@@ -543,14 +613,16 @@ fn a_captured_exchange_is_a_case_that_the_runner_decides_alike() {
         route office: ip in [10.0.0.0/8] && now >= "2026-01-01T00:00:00Z" => gray
         route query: query(debug) == "1" => gray
         route chance: path == "/chance" => gray 50, prod 50
-        route by: path under "/split" => prod2
+        route dealt: path under "/split" => prod2
         default => prod"#;
     let proxies = pointsman::schema::Trusted::networks(["192.0.2.1"]).unwrap();
     let schema = schema().client_addr(pointsman::schema::ClientAddr::x_forwarded_for(proxies));
     let engine = Engine::builder().schema(schema).build(rules).unwrap();
     let layer = CaptureLayer::new().allow_cookie("uid");
     let peer = PeerAddr(([192, 0, 2, 1], 1).into());
-    let build = |path: &str, name: &str, value: &str| Request::get(path).header(name, value).extension(peer).body(String::new()).unwrap();
+    let build = |path: &str, name: &str, value: &str| {
+        Request::get(path).header(name, value).extension(peer).body(String::new()).unwrap()
+    };
     let later = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_790_000_000_123_456_789);
     let mut passed = 0;
     for (request, rule) in [
@@ -559,7 +631,7 @@ fn a_captured_exchange_is_a_case_that_the_runner_decides_alike() {
         (build("/", "x-forwarded-for", "10.1.2.3"), Some("office")),
         (build("/?debug=1", "authorization", "Bearer s3cret"), Some("query")),
         (build("/a%20b/../x", "user-agent", "Bot"), None),
-        (build("/split/x", "x-user", "\u{e9}"), Some("by")),
+        (build("/split/x", "x-user", "\u{e9}"), Some("dealt")),
     ] {
         let exchange = captured(&engine, &layer, request, Moment { now: later, chance: 0 });
         let case = exchange.case().unwrap();
@@ -576,7 +648,8 @@ fn a_captured_exchange_is_a_case_that_the_runner_decides_alike() {
     }
     println!("{passed} captured requests replayed by the runner of cases");
     // All of it as one file.
-    let lines: Vec<_> = layer.captures().exchanges().iter().map(|exchange| exchange.case().unwrap()).collect();
+    let lines: Vec<_> =
+        layer.captures().exchanges().iter().map(|exchange| exchange.case().unwrap()).collect();
     let mut report = run::Report::default();
     report.text("captured", &lines.join("\n"));
     assert_eq!((report.passed, report.failed.len()), (passed, 0), "{report}");
@@ -600,13 +673,15 @@ fn what_was_redacted_and_is_asked_for_is_no_case_until_it_is_allowed() {
 
 #[test]
 fn what_only_the_application_knows_is_no_case() {
-    let schema = schema().string_field("plan", |_| Some(std::borrow::Cow::Borrowed("gold")));
-    let _ = Type::String;
+    let schema = schema().string_field("plan", |_| Some("gold"));
     let engine = Engine::builder()
         .schema(schema)
         .build("capture all: true => 9 for 1h\nroute gold: plan == \"gold\" => gray\ndefault => prod")
         .unwrap();
     let error = captured(&engine, &CaptureLayer::new(), get("/"), NOW).case().unwrap_err();
-    assert_eq!((error.kind(), error.to_string().as_str()), (CaseErrorKind::Rules, "the rules do not compile without the application"));
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (CaseErrorKind::Rules, "the rules do not compile without the application")
+    );
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("plan"));
 }

@@ -66,7 +66,11 @@ async fn primary() -> SocketAddr {
 }
 
 /// A gateway in front of a primary, and its layer.
-async fn gateway(engine: &Engine, shadow: SocketAddr, set: impl Fn(MirrorLayer) -> MirrorLayer) -> (SocketAddr, MirrorLayer) {
+async fn gateway(
+    engine: &Engine,
+    shadow: SocketAddr,
+    set: impl Fn(MirrorLayer) -> MirrorLayer,
+) -> (SocketAddr, MirrorLayer) {
     let mirror = set(MirrorLayer::new(engine, [("next", proxy::<MirrorBody>(shadow))]).unwrap());
     let to = proxy::<MirrorTee<Incoming>>(primary().await);
     let clusters = Clusters::new(engine, ["prod", "next", "other"].map(|name| (name, to.clone()))).unwrap();
@@ -85,7 +89,8 @@ fn web() -> Web {
 
 async fn post(web: &Web, addr: SocketAddr, path: &str, body: impl Into<Bytes>) -> (StatusCode, String) {
     let request = Request::post(format!("http://{addr}{path}")).body(full(body)).unwrap();
-    let response = tokio::time::timeout(Duration::from_secs(60), web.request(request)).await.unwrap().unwrap();
+    let response =
+        tokio::time::timeout(Duration::from_secs(60), web.request(request)).await.unwrap().unwrap();
     (response.status(), text(response.into_body()).await)
 }
 
@@ -112,8 +117,14 @@ async fn a_copy_has_head_and_body_and_a_mark_and_the_answer_is_the_primarys() {
 
     until("the copy is answered", || one(&mirror).answered[1] == 1).await;
     let (parts, body) = seen.lock().unwrap().remove(0);
-    assert_eq!((parts.method.as_str(), parts.uri.to_string().as_str(), body.as_str()), ("PUT", "/a?b=c", "the body"));
-    assert_eq!((&parts.headers["x-pointsman-mirror"], &parts.headers["cookie"]), (&"next".parse().unwrap(), &"uid=1".parse().unwrap()));
+    assert_eq!(
+        (parts.method.as_str(), parts.uri.to_string().as_str(), body.as_str()),
+        ("PUT", "/a?b=c", "the body")
+    );
+    assert_eq!(
+        (&parts.headers["x-pointsman-mirror"], &parts.headers["cookie"]),
+        (&"next".parse().unwrap(), &"uid=1".parse().unwrap())
+    );
     assert_eq!(parts.headers["content-length"], "8");
     assert!(!parts.headers.contains_key("x-hop") && !parts.headers.contains_key("te"));
     let counts = one(&mirror);
@@ -125,7 +136,8 @@ async fn a_copy_has_head_and_body_and_a_mark_and_the_answer_is_the_primarys() {
 async fn a_body_of_many_pieces_is_copied_whole_or_not_at_all() {
     let seen = Seen::default();
     let engine = engine(RULES);
-    let (addr, mirror) = gateway(&engine, recorder(seen.clone()).await, |layer| layer.body_bytes(200_000)).await;
+    let (addr, mirror) =
+        gateway(&engine, recorder(seen.clone()).await, |layer| layer.body_bytes(200_000)).await;
     let (web, body) = (web(), "0123456789".repeat(20_000));
     assert_eq!(post(&web, addr, "/", body.clone()).await.1, format!("primary {body} false"));
     until("the copy is answered", || one(&mirror).answered[1] == 1).await;
@@ -136,7 +148,8 @@ async fn a_body_of_many_pieces_is_copied_whole_or_not_at_all() {
     assert_eq!(post(&web, addr, "/", larger.clone()).await.0, StatusCode::OK);
     let stream = Pieces((0..201).map(|_| Bytes::from(vec![b'x'; 1000])).collect());
     let streamed = Client::builder(TokioExecutor::new()).build_http();
-    let response = streamed.request(Request::post(format!("http://{addr}/")).body(stream).unwrap()).await.unwrap();
+    let response =
+        streamed.request(Request::post(format!("http://{addr}/")).body(stream).unwrap()).await.unwrap();
     assert_eq!(text(response.into_body()).await.len(), "primary  false".len() + 201_000);
     assert_eq!((one(&mirror).sent, one(&mirror).dropped.too_large, mirror.under_way()), (1, 2, 0));
 }
@@ -161,7 +174,8 @@ impl hyper::body::Body for Pieces {
 /// Sends many requests, and holds that each is answered by the primary, within a time in which no shadow answers.
 async fn nothing_changes(shadow: SocketAddr, name: &str) -> MirrorCounts {
     let engine = engine(RULES);
-    let (addr, mirror) = gateway(&engine, shadow, |layer| layer.in_flight(20).timeout(Duration::from_secs(3600))).await;
+    let (addr, mirror) =
+        gateway(&engine, shadow, |layer| layer.in_flight(20).timeout(Duration::from_secs(3600))).await;
     let web = web();
     let mut slowest = Duration::ZERO;
     for _ in 0..10 {
@@ -240,7 +254,8 @@ async fn what_a_hanging_shadow_holds_is_given_back_in_time() {
         let _held = stream;
         pending::<()>().await;
     });
-    let bounds = |layer: MirrorLayer| layer.in_flight(10).body_bytes(10_000).timeout(Duration::from_millis(300));
+    let bounds =
+        |layer: MirrorLayer| layer.in_flight(10).body_bytes(10_000).timeout(Duration::from_millis(300));
     let (addr, mirror) = gateway(&engine, hangs.await, bounds).await;
     let web = web();
     for _ in 0..100 {
@@ -262,7 +277,11 @@ async fn read(request: Request<MirrorTee<String>>) -> Result<Response<String>, I
     Ok(Response::new(text(request.into_body()).await))
 }
 
-fn split<S>(engine: &Engine, mirror: &MirrorLayer, inner: S) -> pointsman::TrafficSplit<pointsman::gateway::MirrorService<S>> {
+fn split<S>(
+    engine: &Engine,
+    mirror: &MirrorLayer,
+    inner: S,
+) -> pointsman::TrafficSplit<pointsman::gateway::MirrorService<S>> {
     TrafficSplitLayer::new(engine.clone()).layer(mirror.layer(inner))
 }
 
@@ -331,7 +350,8 @@ async fn only_safe_methods_are_copied_unless_the_rule_says_so_and_upgrades_never
 async fn a_copy_is_not_copied_and_a_cluster_without_a_service_gets_none() {
     let engine = engine("mirror a: true => next\nmirror b: true => other\ndefault => prod");
     let shadow = service_fn(async |_: Request<MirrorBody>| Ok::<_, Infallible>(Response::new(String::new())));
-    let mirror = MirrorLayer::new(&engine, [("next", shadow)]).unwrap().header(HeaderName::from_static("x-copy"));
+    let mirror =
+        MirrorLayer::new(&engine, [("next", shadow)]).unwrap().header(HeaderName::from_static("x-copy"));
     let service = split(&engine, &mirror, service_fn(read));
     for name in ["x-copy", "x-pointsman-mirror"] {
         let request = Request::get("/").header(name, "a").body(String::new()).unwrap();
@@ -432,7 +452,8 @@ async fn counts_go_on_under_new_rules_and_shadows_do_nothing() {
 #[test]
 fn names_that_are_no_clusters_are_said_at_once() {
     let engine = engine(RULES);
-    let shadow = service_fn(|_: Request<MirrorBody>| ready(Ok::<_, Infallible>(Response::new(String::new()))));
+    let shadow =
+        service_fn(|_: Request<MirrorBody>| ready(Ok::<_, Infallible>(Response::new(String::new()))));
     let error = MirrorLayer::new(&engine, ["nxt", "next", "next"].map(|name| (name, shadow))).unwrap_err();
     insta::assert_snapshot!(error, @"there is no cluster `nxt`, did you mean `next`?; the cluster `next` has more than one service");
 }
@@ -440,7 +461,8 @@ fn names_that_are_no_clusters_are_said_at_once() {
 #[test]
 fn a_request_that_no_mirror_matches_costs_no_allocation() {
     let engine = engine("mirror m: path == \"/m\" => next\ndefault => prod");
-    let shadow = service_fn(|_: Request<MirrorBody>| ready(Ok::<_, Infallible>(Response::new(String::new()))));
+    let shadow =
+        service_fn(|_: Request<MirrorBody>| ready(Ok::<_, Infallible>(Response::new(String::new()))));
     let mirror = MirrorLayer::new(&engine, [("next", shadow)]).unwrap();
     let inner = service_fn(|_: Request<MirrorTee<String>>| ready(Ok::<_, Infallible>(Response::new(()))));
     let mut service = mirror.layer(inner);
@@ -475,7 +497,9 @@ proptest! {
 #[test]
 fn a_sample_is_about_as_large_as_it_says() {
     let sampled = |percent: u32| {
-        let engine = engine(&format!("mirror m: percent(header(x-user), \"next\") < {percent} => next\ndefault => prod"));
+        let engine = engine(&format!(
+            "mirror m: percent(header(x-user), \"next\") < {percent} => next\ndefault => prod"
+        ));
         let matches = |user: &u32| {
             let request = Request::get("/").header("x-user", *user).body(()).unwrap();
             engine.decide(&request).matches().next().is_some()

@@ -345,7 +345,8 @@ fn schema(case: &Json) -> Result<Schema, String> {
     }
     if let Some(kinds) = case.get("gateway") {
         let kinds = kinds.as_array().ok_or("`gateway` is not an array")?;
-        let known = |word: &Json| StatementKind::GATEWAY.into_iter().find(|kind| Some(kind.word()) == word.as_str());
+        let known =
+            |word: &Json| StatementKind::GATEWAY.into_iter().find(|kind| Some(kind.word()) == word.as_str());
         let kinds: Option<Vec<_>> = kinds.iter().map(known).collect();
         schema = schema.gateway(kinds.ok_or("`gateway` has a kind that is none")?);
     }

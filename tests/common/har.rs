@@ -1,7 +1,8 @@
 //! The format of HTTP archives, HAR 1.2, as a table: which fields an object must have, which it may have, and of which
 //! type. From the specification (<http://www.softwareishard.com/blog/har-12-spec/>).
 
-#![allow(clippy::panic, reason = "helpers of tests")]
+#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
+#![allow(clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use serde_json::Value;
 
@@ -79,7 +80,10 @@ const TYPES: &[(&str, &[(&str, &str)])] = &[
             ("comment", "string?"),
         ],
     ),
-    ("postData", &[("mimeType", "string"), ("params", "[pair]?"), ("text", "string?"), ("comment", "string?")]),
+    (
+        "postData",
+        &[("mimeType", "string"), ("params", "[pair]?"), ("text", "string?"), ("comment", "string?")],
+    ),
     (
         "content",
         &[
@@ -112,7 +116,8 @@ const TYPES: &[(&str, &[(&str, &str)])] = &[
 pub fn holds(archive: &Value) {
     check("har", archive, "");
     for entry in archive["log"]["entries"].as_array().into_iter().flatten() {
-        let timings = entry["timings"].as_object().map(|t| t.values().filter_map(Value::as_f64)).into_iter().flatten();
+        let timings =
+            entry["timings"].as_object().map(|t| t.values().filter_map(Value::as_f64)).into_iter().flatten();
         let sum: f64 = timings.filter(|time| *time > 0.0).sum();
         let time = entry["time"].as_f64().unwrap_or(-1.0);
         assert!((sum - time).abs() < 0.01, "`time` is {time}, the sum of the timings {sum}");
@@ -128,7 +133,9 @@ fn check(ty: &str, value: &Value, path: &str) {
         "positive" => value.as_f64().is_some_and(|number| number >= 0.0),
         "integer" => value.is_i64() || value.is_u64(),
         "date" => value.as_str().is_some_and(|date| date.parse::<jiff::Timestamp>().is_ok()),
-        "url" => value.as_str().is_some_and(|url| url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some())),
+        "url" => {
+            value.as_str().is_some_and(|url| url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some()))
+        }
         array if array.starts_with('[') => {
             let of = array.trim_matches(['[', ']']);
             let values = value.as_array().unwrap_or_else(|| panic!("{path} is no array"));
@@ -136,7 +143,8 @@ fn check(ty: &str, value: &Value, path: &str) {
             true
         }
         object => {
-            let (_, fields) = TYPES.iter().find(|(name, _)| *name == object).unwrap_or_else(|| panic!("no type {object}"));
+            let (_, fields) =
+                TYPES.iter().find(|(name, _)| *name == object).unwrap_or_else(|| panic!("no type {object}"));
             let object = value.as_object().unwrap_or_else(|| panic!("{path} is no object"));
             for (name, ty) in *fields {
                 match object.get(*name) {

@@ -62,7 +62,11 @@ where
 /// Sends requests on to a server, as a gateway's cluster does.
 pub fn proxy<B>(
     addr: SocketAddr,
-) -> impl Service<Request<B>, Response = Response<Incoming>, Error = Error, Future: Send> + Clone + Send + Sync + 'static
+) -> impl Service<Request<B>, Response = Response<Incoming>, Error = Error, Future: Send>
++ Clone
++ Send
++ Sync
++ 'static
 where
     B: Body + Send + Unpin + 'static,
     B::Data: Send,

@@ -9,7 +9,8 @@ use http::Version;
 use http::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use serde::Serialize;
 
-use super::exchange::{BodyRecord, Captured, End, MatchRecord, header};
+use super::exchange::{BodyRecord, Captured, End, header};
+use crate::engine::StatementKind;
 use crate::schema::http::query_pairs;
 
 #[derive(Serialize)]
@@ -177,12 +178,11 @@ pub(super) fn write(exchanges: &[Arc<Captured>]) -> String {
 fn entry(captured: &Captured) -> Entry<'_> {
     let timings = timings(captured);
     let decision = &captured.decision;
-    let hit = |hit: &'_ MatchRecord| -> String { format!("{} {}", hit.kind, hit.name) };
-    let denied = decision.matches.iter().find(|hit| hit.live && hit.kind == crate::engine::StatementKind::Deny);
-    let denied = denied.map(|denied| format!(", denied by {}", hit(denied))).unwrap_or_default();
+    let denied = decision.matches.iter().find(|hit| hit.live && hit.kind == StatementKind::Deny);
+    let denied = denied.map(|denied| format!(", denied by {}", denied.name)).unwrap_or_default();
     Entry {
         started_date_time: date(captured.began),
-        time: timings.send + timings.wait + timings.receive,
+        time: millis(captured.timings.end),
         request: request(captured),
         response: response(captured),
         cache: Empty {},
@@ -219,7 +219,8 @@ fn entry(captured: &Captured) -> Entry<'_> {
 fn request(captured: &Captured) -> Request<'_> {
     let request = &captured.request;
     let body = &request.body;
-    let query = request.url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
+    let query =
+        request.url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let post_data = (body.total > 0).then(|| {
         let (text, encoding) = text(body);
@@ -235,7 +236,10 @@ fn request(captured: &Captured) -> Request<'_> {
         method: &request.method,
         url: &request.url,
         http_version: version(request.version),
-        cookies: values(&request.headers, COOKIE.as_str()).flat_map(|line| line.split(';')).filter_map(cookie).collect(),
+        cookies: values(&request.headers, COOKIE.as_str())
+            .flat_map(|line| line.split(';'))
+            .filter_map(cookie)
+            .collect(),
         headers: pairs(&request.headers),
         query_string: query_pairs(query.as_bytes())
             .map(|(name, value)| Pair { name: lossy(&name), value: lossy(&value) })

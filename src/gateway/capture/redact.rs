@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use http::header::{
-    AUTHORIZATION, CONTENT_LOCATION, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION, REFERER,
-    SET_COOKIE,
+    AUTHORIZATION, CONTENT_LOCATION, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    PROXY_AUTHORIZATION, REFERER, SET_COOKIE,
 };
 use http::{HeaderMap as Headers, Uri};
 
@@ -96,7 +96,9 @@ impl Redact {
     fn pair(&self, pair: &[u8]) -> String {
         let pair = pair.trim_ascii();
         let (name, value) = match pair.iter().position(|b| *b == b'=') {
-            Some(at) => (pair.get(..at).unwrap_or_default().trim_ascii(), pair.get(at + 1..).unwrap_or_default()),
+            Some(at) => {
+                (pair.get(..at).unwrap_or_default().trim_ascii(), pair.get(at + 1..).unwrap_or_default())
+            }
             None => (&[] as &[u8], pair),
         };
         let named = pair.contains(&b'=');
@@ -143,7 +145,8 @@ impl Redact {
     /// Parameters as forms write them.
     pub(super) fn form(&self, text: &str) -> String {
         let pair = |pair: &str| {
-            let named = query_pairs(pair.as_bytes()).next().is_some_and(|(name, _)| self.query.contains(&*name));
+            let named =
+                query_pairs(pair.as_bytes()).next().is_some_and(|(name, _)| self.query.contains(&*name));
             match pair.split_once('=').filter(|_| named) {
                 Some((name, _)) => format!("{name}={REDACTED}"),
                 None => pair.to_owned(),
@@ -169,7 +172,9 @@ mod tests {
 
     fn shown(redact: &Redact, name: &str, value: &str) -> String {
         let headers: HeaderMap =
-            [(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap())].into_iter().collect();
+            [(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap())]
+                .into_iter()
+                .collect();
         redact.headers(&headers, &mut BTreeSet::new()).remove(0).1
     }
 
@@ -179,7 +184,11 @@ mod tests {
         for (name, value, want) in [
             ("authorization", "Bearer abc", "[redacted]"),
             ("proxy-authorization", "Basic abc", "[redacted]"),
-            ("cookie", "uid=1; session=a=b;x = 3 ; =4; bare;", "uid=[redacted]; session=[redacted]; x=[redacted]; =[redacted]; [redacted]; "),
+            (
+                "cookie",
+                "uid=1; session=a=b;x = 3 ; =4; bare;",
+                "uid=[redacted]; session=[redacted]; x=[redacted]; =[redacted]; [redacted]; ",
+            ),
             ("set-cookie", "session=abc; Path=/; HttpOnly", "session=[redacted]; Path=/; HttpOnly"),
             ("set-cookie", "abc", "[redacted]"),
             ("x-api-key", "abc", "abc"),
@@ -202,7 +211,11 @@ mod tests {
             ("x-api-key", "abc", "[redacted]"),
             ("cookie", "uid=1; session=2; UID=3", "uid=1; session=[redacted]; UID=[redacted]"),
             ("set-cookie", "session=abc; Path=/", "session=abc; Path=/"),
-            ("referer", "https://a.test/?a=1&to+ken=2&to%20ken&b#c", "https://a.test/?a=1&to+ken=[redacted]&to%20ken&b#c"),
+            (
+                "referer",
+                "https://a.test/?a=1&to+ken=2&to%20ken&b#c",
+                "https://a.test/?a=1&to+ken=[redacted]&to%20ken&b#c",
+            ),
             ("location", "/x?to%20ken=%41", "/x?to%20ken=[redacted]"),
         ] {
             assert_eq!(shown(&redact, name, value), want);

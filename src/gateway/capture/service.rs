@@ -80,8 +80,8 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let recording = self.layer.recording(&request);
-        let [upward, tee] =
-            [Side::Request, Side::Response].map(|side| recording.as_ref().map(|recording| recording.tee(side)));
+        let [upward, tee] = [Side::Request, Side::Response]
+            .map(|side| recording.as_ref().map(|recording| recording.tee(side)));
         let request = request.map(|body| CaptureBody::new(body, upward));
         CaptureFuture { inner: self.inner.call(request), tee }
     }
@@ -100,7 +100,12 @@ impl CaptureLayer {
             return None;
         }
         let taken = |hit: &Match<'_>| self.shared.take(decision.rules(), hit.index(), hit.statement());
-        let by: Vec<_> = decision.matches().filter(live).filter(taken).map(|hit| hit.statement().name().to_owned()).collect();
+        let by: Vec<_> = decision
+            .matches()
+            .filter(live)
+            .filter(taken)
+            .map(|hit| hit.statement().name().to_owned())
+            .collect();
         if by.is_empty() {
             return None;
         }

@@ -35,8 +35,8 @@ impl Session {
     /// Takes one of the exchanges that it may capture.
     pub(super) fn take(&self, now: Instant) -> bool {
         let more = |taken: u32| (taken < self.most).then_some(taken + 1);
-        let taken = !self.is_over(now)
-            && self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        let taken =
+            !self.is_over(now) && self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
         if !taken {
             self.late.fetch_add(1, Ordering::Relaxed);
         }

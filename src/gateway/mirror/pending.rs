@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{Method, Request, Uri, Version};
 
@@ -53,7 +54,11 @@ const NOT_COPIED: [HeaderName; 8] = [
 impl Head {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let mut headers = request.headers().clone();
-        let named = request.headers().get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+        let named = request
+            .headers()
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|b| *b == b','));
         for name in named.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
             headers.remove(name);
         }
@@ -164,8 +169,11 @@ mod tests {
             .unwrap();
         let marker = (&HeaderName::from_static("x-pointsman-mirror"), HeaderValue::from_static("next"));
         let copy = Head::of(&request).request(marker, Bytes::from_static(b"12345"));
-        let mut headers: Vec<_> =
-            copy.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let mut headers: Vec<_> = copy
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
         headers.sort();
         assert_eq!(headers, ["content-length: 5", "cookie: a=b", "x-pointsman-mirror: next", "x-three: 3"]);
         assert_eq!((copy.method(), copy.uri()), (&Method::POST, &Uri::from_static("/a?b=c")));

@@ -128,7 +128,12 @@ impl MirrorLayer {
         Some((Box::new(pending), versus))
     }
 
-    fn copy<B: Body>(&self, request: &Request<B>, hit: &Match<'_>, counts: &Arc<Counts>) -> Result<Copy, Why> {
+    fn copy<B: Body>(
+        &self,
+        request: &Request<B>,
+        hit: &Match<'_>,
+        counts: &Arc<Counts>,
+    ) -> Result<Copy, Why> {
         let Action::Mirror(Mirror { unsafe_methods, .. }) = hit.statement().action() else {
             return Err(Why::NoService);
         };
