@@ -10,10 +10,10 @@
 
 mod body;
 #[cfg(feature = "capture")]
-mod capture;
+pub mod capture;
 mod kept;
 #[cfg(feature = "mirror")]
-mod mirror;
+pub mod mirror;
 
 pub use body::GatewayBody;
 #[cfg(feature = "capture")]

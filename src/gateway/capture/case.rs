@@ -1,11 +1,10 @@
 //! A captured request as a case for tests: so that what surprised once is asked again each time.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::exchange::{Captured, MatchRecord, matches};
 use crate::diagnostic::visible;
@@ -45,6 +44,41 @@ struct Answer {
     matches: Vec<MatchRecord>,
 }
 
+/// A line of `tests/conformance/README.md`.
+#[derive(Serialize)]
+struct Case<'c> {
+    id: String,
+    source: &'static str,
+    kind: &'static str,
+    rules: &'c str,
+    clusters: Vec<&'c str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gateway: Vec<&'static str>,
+    request: CaseRequest<'c>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<String>,
+    #[serde(skip_serializing_if = "is_zero")]
+    chance: u64,
+    expect: Expect<'c>,
+    note: String,
+}
+
+#[derive(Serialize)]
+struct CaseRequest<'c> {
+    method: &'c str,
+    uri: &'c str,
+    headers: &'c [(String, String)],
+    peer: Option<IpAddr>,
+}
+
+#[derive(Serialize)]
+struct Expect<'c> {
+    cluster: &'c str,
+    rule: Option<&'c str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matches: Option<Vec<String>>,
+}
+
 // === impl Captured ===
 
 impl Captured {
@@ -79,7 +113,8 @@ impl Captured {
             let redacted = self.request.redacted.iter().cloned().collect();
             return Err(CaseError(Why::Differs { was, comes, redacted }));
         }
-        Ok(self.written().to_string())
+        // All keys are strings, so nothing can fail.
+        Ok(serde_json::to_string(&self.written()).unwrap_or_default())
     }
 
     /// What these rules decide for the request as it is captured, in a process that knows nothing else.
@@ -114,55 +149,51 @@ impl Captured {
         Ok(request)
     }
 
-    fn written(&self) -> Value {
+    fn written(&self) -> Case<'_> {
         let decision = &self.decision;
         let Moment { now, chance } = decision.moment;
         let began = jiff::Timestamp::try_from(self.began).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let headers: Vec<_> = self.request.headers.iter().map(|(name, value)| json!([name, value])).collect();
         let mut note = format!("captured by {}", self.by.join(", "));
         if !self.request.redacted.is_empty() {
             let redacted: Vec<_> = self.request.redacted.iter().map(String::as_str).collect();
             note += &format!("; redacted: {}", redacted.join(", "));
         }
-        let mut case = Map::new();
-        let mut put = |key: &str, value: Value| drop(case.insert(key.to_owned(), value));
-        put("id", json!(format!("captured/{began:.6}")));
-        put("source", json!(format!("captured by pointsman {}", env!("CARGO_PKG_VERSION"))));
-        put("kind", json!("route"));
-        put("rules", json!(&*decision.text));
-        put("clusters", json!(decision.clusters.iter().map(|name| &**name).collect::<Vec<_>>()));
-        if !decision.kinds.is_empty() {
-            put("gateway", json!(decision.kinds.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        let hit = |hit: &MatchRecord| {
+            let shadow = if hit.live { "" } else { "shadow " };
+            format!("{shadow}{} {}", hit.kind, hit.name)
+        };
+        let served = !decision.kinds.is_empty();
+        Case {
+            id: format!("captured/{began:.6}"),
+            source: concat!("captured by ", env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
+            kind: "route",
+            rules: &decision.text,
+            clusters: decision.clusters.iter().map(|name| &**name).collect(),
+            gateway: decision.kinds.iter().map(|kind| kind.word()).collect(),
+            request: CaseRequest {
+                method: &self.request.method,
+                uri: &self.request.target,
+                headers: &self.request.headers,
+                peer: self.request.client,
+            },
+            now: jiff::Timestamp::try_from(now)
+                .ok()
+                .filter(|now| *now != jiff::Timestamp::UNIX_EPOCH)
+                .map(|now| now.to_string()),
+            chance,
+            expect: Expect {
+                cluster: &decision.cluster,
+                rule: decision.rule.as_deref(),
+                matches: served.then(|| decision.matches.iter().map(hit).collect()),
+            },
+            note,
         }
-        put(
-            "request",
-            json!({
-                "method": self.request.method,
-                "uri": self.request.target,
-                "headers": headers,
-                "peer": self.request.client.map(|ip| ip.to_string()),
-            }),
-        );
-        if now != SystemTime::UNIX_EPOCH
-            && let Ok(now) = jiff::Timestamp::try_from(now)
-        {
-            put("now", json!(now.to_string()));
-        }
-        if chance != 0 {
-            put("chance", json!(chance));
-        }
-        let mut expect = json!({ "cluster": decision.cluster, "rule": decision.rule });
-        if !decision.kinds.is_empty() {
-            let hit = |hit: &MatchRecord| {
-                let shadow = if hit.live { "" } else { "shadow " };
-                format!("{shadow}{} {}", hit.kind, hit.name)
-            };
-            expect["matches"] = decision.matches.iter().map(hit).collect();
-        }
-        put("expect", expect);
-        put("note", json!(note));
-        Value::Object(case)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 // === impl CaseError ===

@@ -148,14 +148,14 @@ impl CaptureLayer {
     /// Redacts the values of a header field too.
     #[must_use]
     pub fn redact_header(mut self, name: HeaderName) -> Self {
-        self.settings().redact.add_header(&name);
+        self.settings().redact.add_header(name);
         self
     }
 
     /// Does not redact the values of a header field; of `cookie` and `set-cookie`, those of all cookies.
     #[must_use]
-    pub fn allow_header(mut self, name: HeaderName) -> Self {
-        self.settings().redact.allow_header(&name);
+    pub fn allow_header(mut self, name: &HeaderName) -> Self {
+        self.settings().redact.allow_header(name);
         self
     }
 

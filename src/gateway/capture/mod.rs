@@ -39,7 +39,7 @@
 //! assert!(archive.contains("uid=4711; session=[redacted]") && !archive.contains("secret"));
 //! // A line for `cargo run --example conformance -- FILE`.
 //! let case = exchange.case()?;
-//! assert!(case.contains(r#""expect":{"cluster":"gray","rule":"beta"}"#));
+//! assert!(case.contains(r#""expect":{"cluster":"gray","rule":"beta","matches":["capture debug"]}"#));
 //! # Ok(())
 //! # }
 //! ```

@@ -17,7 +17,7 @@ pub(super) const REDACTED: &str = "[redacted]";
 #[derive(Debug, Clone)]
 pub(super) struct Redact {
     /// All values of these.
-    pub(super) headers: BTreeSet<String>,
+    pub(super) headers: Vec<HeaderName>,
     pub(super) all_cookies: bool,
     pub(super) all_set_cookies: bool,
     /// Whose values stay.
@@ -31,7 +31,7 @@ pub(super) struct Redact {
 impl Default for Redact {
     fn default() -> Self {
         Redact {
-            headers: [AUTHORIZATION, PROXY_AUTHORIZATION].map(|name| name.to_string()).into(),
+            headers: vec![AUTHORIZATION, PROXY_AUTHORIZATION],
             all_cookies: true,
             all_set_cookies: true,
             cookies: BTreeSet::new(),
@@ -41,19 +41,23 @@ impl Default for Redact {
 }
 
 impl Redact {
-    pub(super) fn add_header(&mut self, name: &HeaderName) {
-        match name {
-            name if name == COOKIE => self.all_cookies = true,
-            name if name == SET_COOKIE => self.all_set_cookies = true,
-            name => drop(self.headers.insert(name.to_string())),
+    pub(super) fn add_header(&mut self, name: HeaderName) {
+        if name == COOKIE {
+            self.all_cookies = true;
+        } else if name == SET_COOKIE {
+            self.all_set_cookies = true;
+        } else {
+            self.headers.push(name);
         }
     }
 
     pub(super) fn allow_header(&mut self, name: &HeaderName) {
-        match name {
-            name if name == COOKIE => self.all_cookies = false,
-            name if name == SET_COOKIE => self.all_set_cookies = false,
-            name => drop(self.headers.remove(name.as_str())),
+        if name == COOKIE {
+            self.all_cookies = false;
+        } else if name == SET_COOKIE {
+            self.all_set_cookies = false;
+        } else {
+            self.headers.retain(|known| known != name);
         }
     }
 
@@ -72,7 +76,7 @@ impl Redact {
 
     fn header(&self, name: &HeaderName, value: &HeaderValue) -> String {
         let bytes = value.as_bytes();
-        if value.is_sensitive() || self.headers.contains(name.as_str()) {
+        if value.is_sensitive() || self.headers.contains(name) {
             REDACTED.to_owned()
         } else if name == COOKIE && self.all_cookies {
             let pairs: Vec<_> = bytes.split(|b| *b == b';').map(|pair| self.pair(pair)).collect();
@@ -201,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_named_is_redacted_and_what_is_allowed_is_not() {
         let mut redact = Redact::default();
-        redact.add_header(&HeaderName::from_static("x-api-key"));
+        redact.add_header(HeaderName::from_static("x-api-key"));
         redact.allow_header(&AUTHORIZATION);
         redact.allow_header(&SET_COOKIE);
         redact.cookies.insert(b"uid".to_vec());
