@@ -66,6 +66,8 @@
 //! | `metrics` | no | a publisher of all counts for the `metrics` facade, such as for Prometheus |
 //! | `serde` | no | explanations, diagnostics, statements and counters serialise |
 //! | `cache` | no | responses kept in memory, as the `cache` statements of the service gateway say; brings tokio |
+//! | `capture` | no | exchanges captured by rules, as an archive for a browser's developer tools and as test cases |
+//! | `mirror` | no | copies of requests to a shadow cluster; brings tokio |
 //! | `etcd` | no | rules that etcd has; needs `protoc` to build; brings `source` |
 //! | `file` | no | rules in a file or a directory, watched; brings `source` |
 //! | `health` | no | upstreams that fail are taken out of their cluster and probed until they come back; brings `isolate` and tokio |

@@ -20,7 +20,8 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use pointsman::engine::StatementKind;
-use pointsman::gateway::{AnalyseLayer, Analysis, ClusterAnalysis};
+use pointsman::gateway::analyse::ClusterAnalysis;
+use pointsman::gateway::{AnalyseLayer, Analysis};
 use pointsman::{Engine, Schema, TrafficSplitLayer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -152,7 +153,7 @@ fn cluster<'a>(analysis: &'a Analysis, name: &str) -> &'a ClusterAnalysis {
 }
 
 /// Half of them, in milliseconds, to the nearest.
-fn p50(times: &pointsman::gateway::Latencies) -> Option<f64> {
+fn p50(times: &pointsman::gateway::analyse::Latencies) -> Option<f64> {
     times.quantile(0.5).map(|time| time.as_secs_f64() * 1e3)
 }
 
@@ -310,7 +311,7 @@ async fn the_keys_that_come_most_often_are_told_a_window_at_a_time() {
     }
     // Nobody whose key there is none of; but it is no request of the statement either.
     send(addr, "GET /prod", "").await;
-    let top = |tops: Vec<pointsman::gateway::TopKeys>| {
+    let top = |tops: Vec<pointsman::gateway::analyse::TopKeys>| {
         let [top] = &tops[..] else { panic!("there is one, as a shadow counts no keys: {tops:?}") };
         let keys: Vec<_> = top.keys.iter().map(|key| (key.key.clone(), key.count, key.error)).collect();
         (top.statement.clone(), top.total, keys)

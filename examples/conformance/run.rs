@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use pointsman::engine::Moment;
+use pointsman::engine::{Moment, StatementKind};
 use pointsman::schema::{ClientAddr, List, PeerAddr, Schema, Trusted, Type, Version, canonical_path};
-use pointsman::{BuildError, Condition, Diagnostics, Engine, Limits};
+use pointsman::{BuildError, Condition, Decision, Diagnostics, Engine, Limits};
 use serde_json::Value as Json;
 
 /// What became of the cases of one file or several.
@@ -208,6 +208,9 @@ fn route(case: &Json) -> Result<Outcome, String> {
     if let Some(failed) = lints_differ(case, engine.rules().lints())? {
         return Ok(failed);
     }
+    if let Some(failed) = matches_differ(case, &decision)? {
+        return Ok(failed);
+    }
     let agree = explanation.cluster == decision.cluster() && explanation.rule.as_deref() == decision.rule();
     let right = decision.cluster() == want && want_rule.is_none_or(|rule| decision.rule() == rule);
     Ok(if agree && right {
@@ -309,6 +312,24 @@ fn lints_differ(case: &Json, lints: &Diagnostics) -> Result<Option<Outcome>, Str
     }))
 }
 
+/// The gateway statements that the request matched, where the case says which: `deny bots`, `shadow limit all`.
+fn matches_differ(case: &Json, decision: &Decision) -> Result<Option<Outcome>, String> {
+    let Some(want) = case.get("expect").and_then(|expect| expect.get("matches")) else { return Ok(None) };
+    let want = want.as_array().ok_or("`expect.matches` is not an array")?;
+    let want: Vec<&str> = want.iter().filter_map(Json::as_str).collect();
+    let came: Vec<String> = decision
+        .matches()
+        .map(|hit| {
+            let shadow = if hit.is_live() { "" } else { "shadow " };
+            format!("{shadow}{} {}", hit.statement().kind(), hit.statement().name())
+        })
+        .collect();
+    Ok((want != came).then(|| Outcome::Failed {
+        expected: format!("matches {want:?}"),
+        came: format!("matches {came:?}"),
+    }))
+}
+
 fn refused(error: &BuildError) -> String {
     format!("refused:\n{error}")
 }
@@ -321,6 +342,13 @@ fn schema(case: &Json) -> Result<Schema, String> {
     if let Some(clusters) = case.get("clusters") {
         let names = clusters.as_array().ok_or("`clusters` is not an array")?;
         schema = schema.clusters(names.iter().filter_map(Json::as_str));
+    }
+    if let Some(kinds) = case.get("gateway") {
+        let kinds = kinds.as_array().ok_or("`gateway` is not an array")?;
+        let known =
+            |word: &Json| StatementKind::GATEWAY.into_iter().find(|kind| Some(kind.word()) == word.as_str());
+        let kinds: Option<Vec<_>> = kinds.iter().map(known).collect();
+        schema = schema.gateway(kinds.ok_or("`gateway` has a kind that is none")?);
     }
     if let Some(fields) = case.get("fields") {
         for (name, value) in fields.as_object().ok_or("`fields` is not an object")? {

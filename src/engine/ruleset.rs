@@ -88,6 +88,24 @@ impl RuleSet {
         &self.compiled.text
     }
 
+    /// The text, to be kept for longer than the rules.
+    #[cfg(feature = "capture")]
+    pub(crate) fn shared_text(&self) -> &Arc<str> {
+        &self.compiled.text
+    }
+
+    /// The clusters that the application declared.
+    #[cfg(feature = "capture")]
+    pub(crate) fn clusters(&self) -> &[Arc<str>] {
+        &self.compiled.typed.clusters
+    }
+
+    /// What the field `ip` holds.
+    #[cfg(feature = "capture")]
+    pub(crate) fn client_ip(&self, head: RequestHead<'_>) -> Option<std::net::IpAddr> {
+        self.schema.client.resolve(head)
+    }
+
     /// The digest of [the text](RuleSet::text): the same on every node that runs it. Made when it is first asked
     /// for, and kept.
     pub fn digest(&self) -> Digest {
@@ -301,6 +319,12 @@ impl Decision {
     /// The revision of the rules that decided, or that ran when the decision was followed.
     pub fn revision(&self) -> u64 {
         self.hold.seat().rules.revision
+    }
+
+    /// The time and the chance that the rules were told, each only as far as they ask for it: else the Unix epoch and 0.
+    /// With these, [`Engine::decide_at`](super::Engine::decide_at) decides the same again.
+    pub fn moment(&self) -> Moment {
+        self.moment
     }
 
     /// The rules that decided.

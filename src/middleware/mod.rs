@@ -70,6 +70,9 @@ mod isolate;
 mod layer;
 mod service;
 
+#[cfg(feature = "mirror")]
+pub(crate) use chain::header_value;
+
 pub use canonical::{CanonicalPath, CanonicalPathFuture, CanonicalPathLayer};
 pub use chain::{Carrier, CarrierError, Follow, Propagate, PropagateLayer};
 pub use clusters::{Chain, ChainStart, Clusters, ClustersError, Dispatch, Each, Only, Or, OrFuture};

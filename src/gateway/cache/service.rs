@@ -249,7 +249,7 @@ fn rule<'d>(shared: &Shared, decision: &'d Decision) -> Option<Ruled<'d>> {
     for hit in hits {
         let rule = kept.get(hit.index(), hit.statement())?;
         if hit.is_live() {
-            return Some(Ruled { rule, cluster: decision.cluster_index(), by: hit.key() });
+            return Some(Ruled { rule: rule.clone(), cluster: decision.cluster_index(), by: hit.key() });
         }
         add(&rule.tally.shadowed);
     }

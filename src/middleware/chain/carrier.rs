@@ -261,7 +261,7 @@ fn decoded(value: &[u8]) -> Option<String> {
 
 /// A cluster's name as the value of a header: escaped until it is visible ASCII, which every peer can read and no proxy
 /// trims.
-pub(in crate::middleware) fn header_value(name: &str) -> HeaderValue {
+pub(crate) fn header_value(name: &str) -> HeaderValue {
     // Visible ASCII is always a valid value.
     HeaderValue::try_from(encoded(name, is_header_octet)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

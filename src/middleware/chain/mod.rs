@@ -7,7 +7,7 @@ mod carrier;
 mod follow;
 mod propagate;
 
-pub(super) use carrier::header_value;
+pub(crate) use carrier::header_value;
 pub use carrier::{Carrier, CarrierError};
 pub use follow::Follow;
 pub use propagate::{Propagate, PropagateLayer};

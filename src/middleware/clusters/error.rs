@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::diagnostic::nearest;
 
-/// Services and clusters do not go together; from [`Clusters`](super::Clusters). Names every mistake at once.
+/// Services and clusters do not go together; from [`Clusters`](super::Clusters), and where else there is a
+/// service for a cluster. Names every mistake at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClustersError {
     missing: Vec<String>,
@@ -21,17 +22,17 @@ impl ClustersError {
         self.missing.push(name.to_owned());
     }
 
-    pub(super) fn unknown<'a>(&mut self, name: &str, known: impl Iterator<Item = &'a str>) {
+    pub(crate) fn unknown<'a>(&mut self, name: &str, known: impl Iterator<Item = &'a str>) {
         self.unknown.push((name.to_owned(), nearest(name, known).map(str::to_owned)));
     }
 
-    pub(super) fn duplicate(&mut self, name: &str) {
+    pub(crate) fn duplicate(&mut self, name: &str) {
         if !self.duplicate.iter().any(|known| known == name) {
             self.duplicate.push(name.to_owned());
         }
     }
 
-    pub(super) fn into_result(self) -> Result<(), Self> {
+    pub(crate) fn into_result(self) -> Result<(), Self> {
         if self == Self::default() { Ok(()) } else { Err(self) }
     }
 
