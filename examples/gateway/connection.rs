@@ -7,7 +7,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -31,7 +31,8 @@ const BUFFER: usize = 64 * 1024;
 /// A connection on which at most one request is.
 pub(crate) struct Connection {
     send: SendRequest<Upload>,
-    driver: http1::Connection<TokioIo<TcpStream>, Upload>,
+    // None when it was given up.
+    driver: Option<http1::Connection<TokioIo<TcpStream>, Upload>>,
     patience: Patience,
     /// Whether the driver has ended, and must not be asked any more.
     over: bool,
@@ -54,6 +55,8 @@ pub(crate) struct Streamed {
     connection: Option<Box<Connection>>,
     held: Held,
     waiting: bool,
+    /// Why it was cut, until the client has what came before.
+    cut: Option<BoxError>,
 }
 
 // === impl Connection ===
@@ -72,7 +75,7 @@ impl Connection {
         let (send, driver) = handshake.await.map_err(Fault::Broken)?;
         Ok(Box::new(Connection {
             send,
-            driver,
+            driver: Some(driver),
             patience: Patience::new(limits.upstream),
             over: false,
             used: false,
@@ -87,7 +90,9 @@ impl Connection {
 
     /// Reads and writes what can be. Returns whether the connection has come to its end.
     fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.over = self.over || self.driver.poll_without_shutdown(cx).is_ready();
+        if let Some(driver) = self.driver.as_mut().filter(|_| !self.over) {
+            self.over = driver.poll_without_shutdown(cx).is_ready();
+        }
         self.over
     }
 
@@ -116,7 +121,10 @@ impl Connection {
                     return Poll::Ready(received.map_err(Some));
                 }
                 if over {
-                    return Poll::Ready(Err(None));
+                    // A request that it has not begun comes back.
+                    self.driver = None;
+                    let received = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                    return received.map_err(Some);
                 }
                 while self.patience.poll(cx).is_ready() {
                     match &progress {
@@ -159,15 +167,15 @@ impl Connection {
             return response.map(Download::Whole);
         }
         response.map(|body| {
-            Download::Streamed(Box::new(Streamed { body, connection: Some(self), held, waiting: false }))
+            Download::Streamed(Box::new(Streamed { body, connection: Some(self), held, waiting: false, cut: None }))
         })
     }
 
     /// Runs HTTP to its end, where the stream is free for another protocol. Returns it, and what was read of that.
-    pub(crate) async fn finish(mut self: Box<Self>) -> (TcpStream, Bytes) {
+    pub(crate) async fn finish(mut self: Box<Self>) -> Option<(TcpStream, Bytes)> {
         poll_fn(|cx| if self.drive(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
-        let parts = self.driver.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        let parts = self.driver?.into_parts();
+        Some((parts.io.into_inner(), parts.read_buf))
     }
 }
 
@@ -183,52 +191,54 @@ impl Streamed {
         self.connection.take()
     }
 
-    pub(crate) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(cut) = self.cut.take() {
+            return Poll::Ready(Some(Err(cut)));
+        }
+        match ready!(self.poll_next(cx)) {
+            Some(Err(cut)) => {
+                // hyper drops what it has not written when a body fails. So it gets to write first.
+                self.connection = None;
+                self.cut = Some(cut);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => {
+                self.waiting = false;
+                if frame.is_none() {
+                    self.end();
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         // As with the head: what comes comes from the driver, polled below.
         let mut nobody = Context::from_waker(Waker::noop());
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(&mut nobody) {
-            return Poll::Ready(self.passed(frame));
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let over = connection.drive(cx);
-        match Pin::new(&mut self.body).poll_frame(&mut nobody) {
-            Poll::Ready(frame) => return Poll::Ready(self.passed(frame)),
-            Poll::Pending if over => {
-                self.connection = None;
-                return Poll::Ready(Some(Err("the connection ended before the body".into())));
-            }
-            Poll::Pending => {}
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(&mut nobody) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        if over {
+            return Poll::Ready(Some(Err("the connection ended before the body".into())));
         }
         // Only what we wait for counts, not what the client takes to read.
         if !self.waiting {
             self.waiting = true;
             connection.patience.restart();
         }
-        if connection.patience.poll(cx).is_ready() {
-            self.connection = None;
-            return Poll::Ready(Some(Err("the server did not go on in time".into())));
-        }
-        Poll::Pending
+        ready!(connection.patience.poll(cx));
+        Poll::Ready(Some(Err("the server did not go on in time".into())))
     }
 
-    fn passed(
-        &mut self,
-        frame: Option<hyper::Result<Frame<Bytes>>>,
-    ) -> Option<Result<Frame<Bytes>, BoxError>> {
-        self.waiting = false;
-        if matches!(frame, None | Some(Err(_))) {
-            self.end(frame.is_none());
-        }
-        frame.map(|frame| frame.map_err(Into::into))
-    }
-
-    /// Gives the connection back if all of the body was read.
-    fn end(&mut self, whole: bool) {
+    /// Gives the connection back, if nothing is left on it.
+    fn end(&mut self) {
         if let Some(mut connection) = self.connection.take()
-            && whole
             && connection.is_idle()
         {
             self.held.check_in(connection);
@@ -239,7 +249,9 @@ impl Streamed {
 impl Drop for Streamed {
     /// A body whose length was said is not polled again when all of it was read.
     fn drop(&mut self) {
-        self.end(self.body.is_end_stream());
+        if self.body.is_end_stream() {
+            self.end();
+        }
     }
 }
 

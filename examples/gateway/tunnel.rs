@@ -32,7 +32,7 @@ pub(crate) fn join(response: Response<Download>, client: OnUpgrade, tunnels: &Tu
         tokio::spawn(async move {
             let _counted = counted;
             let both = timeout(SWITCH, async { tokio::join!(connection.finish(), client) });
-            if let Ok(((mut server, early), Ok(client))) = both.await {
+            if let Ok((Some((mut server, early)), Ok(client))) = both.await {
                 let mut client = TokioIo::new(client);
                 if client.write_all(&early).await.is_ok() {
                     let _ = copy_bidirectional(&mut client, &mut server).await;

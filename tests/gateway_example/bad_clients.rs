@@ -85,7 +85,7 @@ async fn requests_that_can_be_read_in_two_ways_are_refused() {
 async fn requests_that_are_odd_are_passed_as_what_they_mean() {
     let (at, seen) = answering(OK).await;
     let smuggled = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
-    // The server reads bodies by length: so it is told one, or gets no body.
+    // The server reads bodies by length, and what chunks there are as heads that are none.
     for (what, request, head, more) in [
         (
             "a length beside chunks",
@@ -134,7 +134,8 @@ async fn requests_that_are_odd_are_passed_as_what_they_mean() {
         assert!(response.starts_with("HTTP/1.1 200"), "{what}: {response}");
         let sent = seen.all().split_off(before);
         assert!(sent[0].starts_with(&format!("0 {head}\r\n")), "{what}: {sent:?}");
-        assert_eq!(sent.len(), if more { 2 } else { 1 }, "{what}: {sent:?}");
+        let heads = sent.iter().filter(|sent| sent.contains(" HTTP/1.1\r\n")).count();
+        assert_eq!(heads, if more { 2 } else { 1 }, "{what}: {sent:?}");
         let lower = sent[0].to_lowercase();
         assert!(
             lower.matches("content-length").count() + lower.matches("transfer-encoding").count() <= 1,
