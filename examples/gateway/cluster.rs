@@ -8,17 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
-use http::request::Parts;
+use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
-use pointsman::PeerAddr;
 use tower::Service;
 
 use super::body::{BoxError, Download, Upload};
 use super::connection::{Failed, send};
 use super::fault::Fault;
-use super::headers;
+use super::headers::{self, ClientName};
 use super::tunnel::{self, Tunnels};
 use super::upstream::Upstream;
 
@@ -71,7 +69,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = self.shared.clone();
-        let request = request.map(Upload::new);
+        let request = Box::new(request.map(Upload::new));
         Box::pin(async move { Ok(shared.answer(request).await) })
     }
 }
@@ -79,23 +77,15 @@ where
 // === impl Shared ===
 
 impl Shared {
-    async fn answer(&self, request: Request<Upload>) -> Response<Download> {
-        let (mut parts, body) = request.into_parts();
-        let upgrade = parts.headers.contains_key(http::header::UPGRADE).then(|| {
-            let mut request = Request::new(());
-            std::mem::swap(request.extensions_mut(), &mut parts.extensions);
-            let client = hyper::upgrade::on(&mut request);
-            std::mem::swap(request.extensions_mut(), &mut parts.extensions);
-            client
-        });
-        let peer = parts.extensions.get().map(|PeerAddr(peer)| peer.ip());
-        headers::announce(&mut parts.headers, peer);
-        let Parts { method, uri, headers, .. } = parts;
-        // Everything else that was left with the request ends here; the decision too, which keeps its rules alive.
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
+    async fn answer(&self, mut request: Box<Request<Upload>>) -> Response<Download> {
+        let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut *request));
+        // All that was left with the request ends here; the decision too, which keeps its rules alive.
+        let left = std::mem::take(request.extensions_mut());
+        headers::announce(request.headers_mut(), left.get::<ClientName>());
+        // Before the wait.
+        drop(left);
+        // What servers speak; hyper would keep what the client spoke.
+        *request.version_mut() = Version::HTTP_11;
 
         let mut response = match self.try_servers(request).await {
             Ok(response) => response,
@@ -119,7 +109,7 @@ impl Shared {
 
     /// One server, and others when it takes no connection. A request that a server may have seen is sent again only if
     /// doing so twice is doing so once, there is no body, and it was a kept connection that ended under it.
-    async fn try_servers(&self, mut request: Request<Upload>) -> Result<Response<Download>, Fault> {
+    async fn try_servers(&self, mut request: Box<Request<Upload>>) -> Result<Response<Download>, Fault> {
         let again = (request.method().is_idempotent() && matches!(request.body(), Upload::Empty))
             .then(|| Again::new(&request));
         let first = self.pick();
@@ -194,8 +184,8 @@ impl Again {
         }
     }
 
-    fn request(&self) -> Request<Upload> {
-        let mut request = Request::new(Upload::Empty);
+    fn request(&self) -> Box<Request<Upload>> {
+        let mut request = Box::new(Request::new(Upload::Empty));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();

@@ -38,13 +38,12 @@ pub(crate) struct Connection {
     over: bool,
     /// Whether it has had a request before, so that the server may just be about to close it.
     used: bool,
-    since: Instant,
 }
 
 /// Why a request failed, and the request if nothing of it was sent.
 pub(crate) struct Failed {
     pub(crate) fault: Fault,
-    pub(crate) unsent: Option<Request<Upload>>,
+    pub(crate) unsent: Option<Box<Request<Upload>>>,
     pub(crate) was_used: bool,
 }
 
@@ -79,7 +78,6 @@ impl Connection {
             patience: Patience::new(limits.upstream),
             over: false,
             used: false,
-            since: Instant::now(),
         }))
     }
 
@@ -96,15 +94,15 @@ impl Connection {
         self.over
     }
 
-    /// Since when it has been idle, if it is.
+    /// When it got its last request, or began to be waited for.
     pub(crate) fn since(&self) -> Instant {
-        self.since
+        self.patience.since()
     }
 
     /// Sends a request, and waits for the head of the response.
     pub(crate) async fn exchange(
         mut self: Box<Self>,
-        request: Request<Upload>,
+        request: Box<Request<Upload>>,
         held: Held,
     ) -> Result<Response<Download>, Failed> {
         let progress = request.body().progress();
@@ -113,7 +111,7 @@ impl Connection {
         // The response can only come out of what the driver does, and that is polled right before it: so nobody needs to
         // be woken for it, and no budget may stop it.
         let received = {
-            let mut response = pin!(unconstrained(self.send.try_send_request(request)));
+            let mut response = pin!(unconstrained(self.send.try_send_request(*request)));
             poll_fn(|cx| {
                 let over = self.drive(cx);
                 if let Poll::Ready(received) = response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
@@ -145,7 +143,7 @@ impl Connection {
         match received {
             Ok(response) => Ok(self.carry(response, held)),
             Err(Some(mut error)) => {
-                let unsent = error.take_message();
+                let unsent = error.take_message().map(Box::new);
                 let fault = match &progress {
                     Some(progress) if progress.has_failed() => Fault::ClientGone,
                     _ => Fault::Broken(error.into_error()),
@@ -167,7 +165,13 @@ impl Connection {
             return response.map(Download::Whole);
         }
         response.map(|body| {
-            Download::Streamed(Box::new(Streamed { body, connection: Some(self), held, waiting: false, cut: None }))
+            Download::Streamed(Box::new(Streamed {
+                body,
+                connection: Some(self),
+                held,
+                waiting: false,
+                cut: None,
+            }))
         })
     }
 
@@ -191,7 +195,10 @@ impl Streamed {
         self.connection.take()
     }
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(cut) = self.cut.take() {
             return Poll::Ready(Some(Err(cut)));
         }
@@ -257,17 +264,10 @@ impl Drop for Streamed {
 
 // === kept ones ===
 
-impl Connection {
-    /// Marks the time from which it is idle.
-    pub(crate) fn rest(&mut self) {
-        self.since = Instant::now();
-    }
-}
-
 /// A request on a connection of this upstream: a kept one, or a new one if there is none or none is wanted.
 pub(crate) async fn send(
     upstream: &Arc<Upstream>,
-    request: Request<Upload>,
+    request: Box<Request<Upload>>,
     fresh: bool,
 ) -> Result<Response<Download>, Failed> {
     let held = upstream.hold();

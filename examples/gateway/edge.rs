@@ -17,7 +17,7 @@ use tower::{Service, ServiceExt};
 use super::body::{BoxError, Download};
 use super::client::{Active, Activity};
 use super::cluster::refusal;
-use super::headers;
+use super::headers::{self, ClientName};
 
 /// The body of what a client gets. The request counts as active as long as it lives.
 pub(crate) struct Answer<B> {
@@ -34,8 +34,9 @@ enum Side<B> {
 pub(crate) async fn handle<S, B>(
     mut request: Request<Incoming>,
     peer: SocketAddr,
+    name: ClientName,
     activity: Arc<Activity>,
-    stack: S,
+    mut stack: S,
 ) -> Result<Response<Answer<B>>, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -50,7 +51,8 @@ where
         return Ok(response.map(|body| Answer { body: Side::Ours(body), _active: active }));
     }
     request.extensions_mut().insert(PeerAddr(peer));
-    let response = stack.oneshot(request).await?;
+    request.extensions_mut().insert(name);
+    let response = stack.ready().await?.call(request).await?;
     Ok(response.map(|body| Answer { body: Side::Stack(body), _active: active }))
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
@@ -22,6 +23,17 @@ const UPGRADE_AND_TE: HeaderValue = HeaderValue::from_static("upgrade, te");
 
 /// Names that `Connection` cannot take away: without them the message would be another one.
 const KEPT: [HeaderName; 2] = [HOST, CONTENT_LENGTH];
+
+/// The client's address, as it stands in a field. Made once a connection, and left with each request.
+#[derive(Clone)]
+pub(crate) struct ClientName(HeaderValue);
+
+impl ClientName {
+    pub(crate) fn new(client: IpAddr) -> Self {
+        let name = HeaderValue::try_from(client.to_canonical().to_string());
+        ClientName(name.unwrap_or(HeaderValue::from_static("unknown")))
+    }
+}
 
 /// Takes away what is only between the client and us. `Upgrade` stays where the client asks for one.
 pub(crate) fn tidy_request(headers: &mut HeaderMap, may_upgrade: bool) {
@@ -62,7 +74,7 @@ pub(crate) fn tidy_response(headers: &mut HeaderMap, switching: bool) {
 }
 
 /// Says what is meant between us and the upstream, and who the client is.
-pub(crate) fn announce(headers: &mut HeaderMap, peer: Option<IpAddr>) {
+pub(crate) fn announce(headers: &mut HeaderMap, client: Option<&ClientName>) {
     let connection = match (headers.contains_key(UPGRADE), headers.contains_key(TE)) {
         (false, false) => None,
         (false, true) => Some(ONLY_TE),
@@ -72,8 +84,8 @@ pub(crate) fn announce(headers: &mut HeaderMap, peer: Option<IpAddr>) {
     if let Some(connection) = connection {
         headers.insert(CONNECTION, connection);
     }
-    if let Some(peer) = peer {
-        forwarded_for(headers, peer);
+    if let Some(ClientName(client)) = client {
+        forwarded_for(headers, client);
     }
     headers.insert(FORWARDED_PROTO, HTTP);
     match headers.get(HOST).cloned() {
@@ -82,20 +94,20 @@ pub(crate) fn announce(headers: &mut HeaderMap, peer: Option<IpAddr>) {
     };
 }
 
-/// Appends the peer to those who were named before it, in one field.
-fn forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
-    let mut chain = String::new();
+/// Appends the client to those who were named before it, in one field.
+fn forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
+    let mut chain = Vec::new();
     for before in headers.get_all(FORWARDED_FOR) {
-        // What is no text names nobody.
-        if let Ok(before) = before.to_str() {
-            chain.push_str(before);
-            chain.push_str(", ");
-        }
+        chain.extend_from_slice(before.as_bytes());
+        chain.extend_from_slice(b", ");
     }
-    chain.push_str(&peer.to_canonical().to_string());
-    if let Ok(chain) = HeaderValue::try_from(chain) {
-        headers.insert(FORWARDED_FOR, chain);
-    }
+    let value = if chain.is_empty() {
+        client.clone()
+    } else {
+        chain.extend_from_slice(client.as_bytes());
+        HeaderValue::from_maybe_shared(Bytes::from(chain)).unwrap_or_else(|_| client.clone())
+    };
+    headers.insert(FORWARDED_FOR, value);
 }
 
 /// Whether a request has exactly the codings that hyper takes off: none, or chunked once.

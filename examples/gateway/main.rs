@@ -61,6 +61,7 @@ fn main() -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 #[allow(clippy::print_stdout, reason = "to be read in a terminal")]
 async fn run(mut args: Args) -> Result<(), Box<dyn Error>> {
+    let told = told_to_end()?;
     if args.clusters.is_empty() {
         args.clusters = demo::clusters().await?;
     }
@@ -72,7 +73,7 @@ async fn run(mut args: Args) -> Result<(), Box<dyn Error>> {
     if args.is_demo() {
         println!("{}", demo::welcome(gateway.addr()));
     }
-    signal().await?;
+    told.await;
     println!("no new connections; waiting for what is in flight");
     // Dropped here and not before: from now on the rules stay as they are.
     drop(following);
@@ -104,17 +105,22 @@ async fn rules(args: &Args) -> Result<(Engine, Option<Following>), Box<dyn Error
     Ok((engine, Some(following)))
 }
 
-/// Waits until somebody wants the gateway to end.
-async fn signal() -> std::io::Result<()> {
+/// Listens for whoever wants the gateway to end, from now on; the future waits for them.
+fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            ended = tokio::signal::ctrl_c() => ended,
-        }
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }

@@ -28,6 +28,11 @@ impl Patience {
         self.deadline = Instant::now() + self.limit;
     }
 
+    /// Since when it counts.
+    pub(crate) fn since(&self) -> Instant {
+        self.deadline - self.limit
+    }
+
     /// Ready when the limit has passed since it was last restarted; else the task is woken then, if not before.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.timer.as_mut().poll(cx).is_ready() {

@@ -29,6 +29,7 @@ use super::body::BoxError;
 use super::client::{Activity, ClientIo, Ending, Open, attend};
 use super::cluster::Cluster;
 use super::edge;
+use super::headers::ClientName;
 use super::stack::stack;
 use super::tunnel::Tunnels;
 use super::upstream::Upstream;
@@ -202,7 +203,9 @@ async fn serve<S, B>(
     let activity = Arc::<Activity>::default();
     let io = TokioIo::new(ClientIo::new(stream, activity.clone()));
     let told = activity.clone();
-    let service = service_fn(move |request| edge::handle(request, peer, told.clone(), stack.clone()));
+    let name = ClientName::new(peer.ip());
+    let service =
+        service_fn(move |request| edge::handle(request, peer, name.clone(), told.clone(), stack.clone()));
     let connection = protocols.serve_connection_with_upgrades(io, service);
     let end = |connection: Pin<&mut auto::UpgradeableConnection<'_, _, _, _>>| connection.graceful_shutdown();
     attend(connection, end, &activity, shared.args.patience, &shared.ending).await;

@@ -73,8 +73,7 @@ impl Upstream {
 
 impl Held {
     /// Keeps a connection for the next request.
-    pub(crate) fn check_in(&self, mut connection: Box<Connection>) {
-        connection.rest();
+    pub(crate) fn check_in(&self, connection: Box<Connection>) {
         let mut kept = self.upstream.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT {
             kept.push(connection);

@@ -133,7 +133,7 @@ async fn requests_that_are_odd_are_passed_as_what_they_mean() {
         let response = gateway.ask(&format!("{request}{behind}")).await;
         assert!(response.starts_with("HTTP/1.1 200"), "{what}: {response}");
         let sent = seen.all().split_off(before);
-        assert!(sent[0].starts_with(&format!("0 {head}\r\n")), "{what}: {sent:?}");
+        assert!(sent[0].contains(&format!(" {head}\r\n")), "{what}: {sent:?}");
         let heads = sent.iter().filter(|sent| sent.contains(" HTTP/1.1\r\n")).count();
         assert_eq!(heads, if more { 2 } else { 1 }, "{what}: {sent:?}");
         let lower = sent[0].to_lowercase();
