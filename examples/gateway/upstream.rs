@@ -20,6 +20,7 @@ pub(crate) struct Upstream {
     addr: SocketAddr,
     limits: Limits,
     // The one used last is used next, so that those in excess grow old. Only its worker locks it.
+    #[allow(clippy::vec_box, reason = "a connection is large and goes from hand to hand")]
     kept: Mutex<Vec<Box<Connection>>>,
     pending: AtomicUsize,
 }

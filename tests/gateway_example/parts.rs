@@ -244,7 +244,7 @@ impl Wire {
         loop {
             if let Some(at) = self.read.windows(end.len()).position(|bytes| bytes == end.as_bytes()) {
                 let rest = self.read.split_off(at + end.len());
-                return Some(text(std::mem::replace(&mut self.read, rest)));
+                return Some(text(&std::mem::replace(&mut self.read, rest)));
             }
             if !self.more().await {
                 return None;
@@ -267,16 +267,16 @@ impl Wire {
 
     pub async fn exactly(&mut self, count: usize) -> String {
         while self.read.len() < count {
-            assert!(self.more().await, "{count} bytes, not only {:?}", text(self.read.clone()));
+            assert!(self.more().await, "{count} bytes, not only {:?}", text(&self.read));
         }
         let rest = self.read.split_off(count);
-        text(std::mem::replace(&mut self.read, rest))
+        text(&std::mem::replace(&mut self.read, rest))
     }
 
     /// All that comes until the other side has closed.
     pub async fn rest(&mut self) -> String {
         while self.more().await {}
-        text(std::mem::take(&mut self.read))
+        text(&std::mem::take(&mut self.read))
     }
 
     /// Closes at once and without a word: a reset.
@@ -286,6 +286,6 @@ impl Wire {
     }
 }
 
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8_lossy(&bytes).into_owned()
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
