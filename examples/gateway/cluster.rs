@@ -1,0 +1,194 @@
+//! A cluster as a service: which server, and what happens when that one fails.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
+use tower::Service;
+
+use super::body::{BoxError, Download, Upload};
+use super::connection::{Failed, send};
+use super::fault::Fault;
+use super::headers::{self, ClientName};
+use super::tunnel::{self, Tunnels};
+use super::upstream::Upstream;
+
+/// Sends requests to one of several servers. It never fails: what goes wrong is a response.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    servers: Box<[Arc<Upstream>]>,
+    dice: AtomicU64,
+    tunnels: Tunnels,
+}
+
+/// A request without a body that may be sent a second time.
+struct Again {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// There must be a server.
+    pub(crate) fn new(servers: impl IntoIterator<Item = Arc<Upstream>>, tunnels: Tunnels) -> Self {
+        let servers = servers.into_iter().collect();
+        Cluster { shared: Arc::new(Shared { servers, dice: AtomicU64::new(0), tunnels }) }
+    }
+
+    /// Drops the connections that nobody needs any more. Asked for every second.
+    pub(crate) fn sweep(&self) {
+        self.shared.servers.iter().for_each(|server| server.sweep());
+    }
+}
+
+impl<B> Service<Request<B>> for Cluster
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Download>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Download>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let shared = self.shared.clone();
+        let request = Box::new(request.map(Upload::new));
+        Box::pin(async move { Ok(shared.answer(request).await) })
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    async fn answer(&self, mut request: Box<Request<Upload>>) -> Response<Download> {
+        let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut *request));
+        // All that was left with the request ends here; the decision too, which keeps its rules alive.
+        let left = std::mem::take(request.extensions_mut());
+        headers::announce(request.headers_mut(), left.get::<ClientName>());
+        // Before the wait.
+        drop(left);
+        // What servers speak; hyper would keep what the client spoke.
+        *request.version_mut() = Version::HTTP_11;
+
+        let mut response = match self.try_servers(request).await {
+            Ok(response) => response,
+            Err(fault) => return refusal(fault.status(), &fault.to_string()),
+        };
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switching && upgrade.is_none() {
+            return unusable("the server switched to a protocol that nobody asked for");
+        }
+        // hyper takes chunks off, and nothing else.
+        if response.headers().contains_key(TRANSFER_ENCODING) && !headers::only_chunked(response.headers()) {
+            return unusable("the server used a transfer coding that nobody asked for");
+        }
+        *response.version_mut() = Version::HTTP_11;
+        headers::tidy_response(response.headers_mut(), switching);
+        match upgrade {
+            Some(client) if switching => tunnel::join(response, client, &self.tunnels),
+            _ => response,
+        }
+    }
+
+    /// One server, and others when it takes no connection. A request that a server may have seen is sent again only if
+    /// doing so twice is doing so once, there is no body, and it was a kept connection that ended under it.
+    async fn try_servers(&self, mut request: Box<Request<Upload>>) -> Result<Response<Download>, Fault> {
+        let again = (request.method().is_idempotent() && matches!(request.body(), Upload::Empty))
+            .then(|| Again::new(&request));
+        let first = self.pick();
+        let mut fresh = false;
+        let mut tried = 0;
+        loop {
+            let at = first.wrapping_add(tried) % self.servers.len().max(1);
+            let Some(server) = self.servers.get(at) else { return Err(Fault::Refused) };
+            let Failed { fault, unsent, was_used } = match send(server, request, fresh).await {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
+            request = match (unsent, &again) {
+                // It was closed before we had begun: as if it had not been there.
+                (Some(request), _) if was_used => request,
+                (Some(request), _) if fault.sent_nothing() && tried + 1 < self.servers.len() => {
+                    tried += 1;
+                    request
+                }
+                (None, Some(again)) if !fresh && was_used && fault.closed_under_us() => {
+                    fresh = true;
+                    again.request()
+                }
+                _ => return Err(fault),
+            };
+        }
+    }
+
+    /// The one with less to do of two that chance chooses: nearly as good as to look at all, and no herd follows the
+    /// one that looked best. tower's `Balance` does the same, but cannot be shared without a task and a queue between.
+    fn pick(&self) -> usize {
+        let servers = self.servers.len();
+        if servers < 2 {
+            return 0;
+        }
+        let dice = mix(self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed));
+        let a = (dice >> 32) as usize % servers;
+        let b = (a + 1 + (dice & 0xffff_ffff) as usize % (servers - 1)) % servers;
+        let pending = |at: usize| self.servers.get(at).map_or(usize::MAX, |server| server.pending());
+        if pending(b) < pending(a) { b } else { a }
+    }
+}
+
+/// The finaliser of splitmix64.
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+fn unusable(why: &'static str) -> Response<Download> {
+    let fault = Fault::Unusable(why);
+    refusal(fault.status(), &fault.to_string())
+}
+
+/// A response of our own, as plain text.
+pub(crate) fn refusal(status: StatusCode, why: &str) -> Response<Download> {
+    let mut response = Response::new(Download::from(format!("{why}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+// === impl Again ===
+
+impl Again {
+    fn new(request: &Request<Upload>) -> Self {
+        Again {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        }
+    }
+
+    fn request(&self) -> Box<Request<Upload>> {
+        let mut request = Box::new(Request::new(Upload::Empty));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}

@@ -1,0 +1,20 @@
+//! Runs the gateway as it is run, before servers and behind clients that do what they should not.
+#![cfg(all(unix, feature = "file", feature = "metrics", feature = "serde"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test may fail"
+)]
+
+#[path = "../common/folder.rs"]
+mod folder;
+mod parts;
+
+mod bad_clients;
+mod bad_servers;
+mod passing;
+mod running;

@@ -1,0 +1,272 @@
+//! What passes, and as what.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+
+use crate::parts::{Gateway, OK, answering, field, nobody, server};
+
+#[tokio::test]
+async fn what_is_for_one_hop_stays_there_and_the_client_is_named() {
+    let (at, seen) = answering(
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: x-inner, keep-alive\r\nkeep-alive: timeout=5\r\n\
+         x-inner: 1\r\nproxy-authenticate: Basic\r\nx-outer: 1\r\n\r\nok",
+    )
+    .await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    client
+        .send(
+            "GET http://shop.example/a/../b?c=%20d HTTP/1.1\r\nHost: other.example\r\n\
+             Connection: keep-alive, X-Private, host, x-forwarded-for\r\nConnection: te\r\nKeep-Alive: 5\r\n\
+             Proxy-Connection: keep-alive\r\nX-Private: 1\r\nTE: gzip, trailers\r\nProxy-Authorization: x\r\n\
+             X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Public: 1\r\nX-Public: 2\r\n\r\n",
+        )
+        .await;
+    let response = client.head().await;
+    let sent = seen.at_least(1).await.remove(0);
+    assert!(sent.starts_with("0 GET /a/../b?c=%20d HTTP/1.1\r\n"), "{sent}");
+    assert_eq!(field(&sent, "host"), Some("shop.example"));
+    assert_eq!(field(&sent, "te"), Some("trailers"));
+    assert_eq!(field(&sent, "connection"), Some("te"));
+    assert_eq!(field(&sent, "x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(field(&sent, "x-forwarded-proto"), Some("http"));
+    assert_eq!(field(&sent, "x-forwarded-host"), Some("shop.example"));
+    assert_eq!(sent.matches("x-public").count(), 2, "{sent}");
+    for gone in ["keep-alive", "proxy-connection", "x-private", "proxy-authorization"] {
+        assert_eq!(field(&sent, gone), None, "{sent}");
+    }
+    assert_eq!(field(&response, "x-outer"), Some("1"));
+    for gone in ["connection", "keep-alive", "x-inner", "proxy-authenticate"] {
+        assert_eq!(field(&response, gone), None, "{response}");
+    }
+}
+
+#[tokio::test]
+async fn those_who_were_named_before_stay_named() {
+    let (at, seen) = answering(OK).await;
+    let gateway = Gateway::before(at, &[]);
+    let headers =
+        "host: a\r\nx-forwarded-for: 10.0.0.1\r\nx-forwarded-for: 10.0.0.2, x\r\nconnection: close\r\n";
+    gateway.ask(&format!("GET / HTTP/1.1\r\n{headers}\r\n")).await;
+    let sent = seen.at_least(1).await.remove(0);
+    assert_eq!(field(&sent, "x-forwarded-for"), Some("10.0.0.1, 10.0.0.2, x, 127.0.0.1"));
+    assert_eq!(sent.matches("x-forwarded-for").count(), 1);
+}
+
+#[tokio::test]
+async fn connections_are_kept_on_both_sides() {
+    let (at, seen) = answering(OK).await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    for number in 0..10 {
+        client.send(format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200"));
+        assert_eq!(client.exactly(2).await, "ok");
+    }
+    assert!(gateway.get("/last").await.ends_with("ok"));
+    let seen = seen.all();
+    assert_eq!(seen.len(), 11);
+    assert!(seen.iter().all(|head| head.starts_with("0 ")), "one connection: {seen:?}");
+}
+
+#[tokio::test]
+async fn requests_one_behind_the_other_are_answered_in_order() {
+    let (at, seen) = answering(OK).await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    client
+        .send(
+            "POST /1 HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nGET /GET /2 HTTP/1.1\r\nhost: a\r\n\r\n\
+             GET /3 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+    assert_eq!(client.rest().await.matches("HTTP/1.1 200").count(), 3);
+    let seen = seen.all();
+    assert!(seen[0].ends_with("\r\n\r\nGET /") && seen[1].starts_with("0 GET /2 "), "{seen:?}");
+    assert_eq!(seen.len(), 3);
+}
+
+#[tokio::test]
+async fn servers_of_a_cluster_share_its_requests() {
+    let (a, seen_a) = answering(OK).await;
+    let (b, seen_b) = answering(OK).await;
+    let gateway = Gateway::start(&["--cluster", &format!("one={a},{b}")]);
+    let mut client = gateway.client().await;
+    for _ in 0..64 {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        client.head().await;
+        client.exactly(2).await;
+    }
+    let (a, b) = (seen_a.all().len(), seen_b.all().len());
+    assert_eq!(a + b, 64);
+    assert!(a >= 16 && b >= 16, "{a} and {b}");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_connections_is_passed_over() {
+    let (at, seen) = answering(OK).await;
+    let gateway = Gateway::start(&["--cluster", &format!("one={},{at}", nobody().await)]);
+    for body in ["", "with a body"] {
+        for _ in 0..8 {
+            let length = body.len();
+            let request = format!(
+                "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+            assert!(gateway.ask(&request).await.starts_with("HTTP/1.1 200"));
+        }
+    }
+    assert_eq!(seen.all().len(), 16);
+}
+
+#[tokio::test]
+async fn http2_is_spoken_with_clients_and_http1_with_servers() {
+    let (at, seen) = answering(OK).await;
+    let gateway = Gateway::before(at, &[]);
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
+    let asked = (0..20).map(|number| {
+        let request = http::Request::post(format!("http://{}/{number}", gateway.at));
+        client.request(request.body(Full::from("hello")).unwrap())
+    });
+    for response in asked.collect::<Vec<_>>() {
+        let response = response.await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+    }
+    let seen = seen.all();
+    assert_eq!(seen.len(), 20);
+    let host = gateway.at.to_string();
+    for sent in seen {
+        assert_eq!(field(&sent, "host"), Some(&*host));
+        assert!(sent.contains(" HTTP/1.1\r\n") && sent.ends_with("hello"), "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_passes_both_ways() {
+    let (at, seen) = server(|mut wire, _, seen| async move {
+        seen.note(wire.head().await);
+        // The first frame comes with the head.
+        wire.send(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello",
+        )
+        .await;
+        seen.note(wire.exactly(4).await);
+        wire.send("and back").await;
+        seen.note(format!("end {}", wire.rest().await));
+    })
+    .await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    client
+        .send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n")
+        .await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    assert_eq!((field(&head, "connection"), field(&head, "upgrade")), (Some("upgrade"), Some("websocket")));
+    assert_eq!(client.exactly(5).await, "hello");
+    client.send("ping").await;
+    assert_eq!(client.exactly(8).await, "and back");
+    drop(client);
+    let seen = seen.at_least(3).await;
+    assert_eq!(
+        (field(&seen[0], "connection"), field(&seen[0], "upgrade")),
+        (Some("upgrade"), Some("websocket"))
+    );
+    assert_eq!(&seen[1..], ["ping", "end "]);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_refused_is_a_response() {
+    let (at, _) = answering("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno").await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+        assert!(client.head().await.starts_with("HTTP/1.1 403"));
+        assert_eq!(client.exactly(2).await, "no");
+    }
+}
+
+#[tokio::test]
+async fn responses_stream() {
+    let (at, _) = server(|mut wire, _, _| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n").await;
+        // Goes on only when the client has asked again, by another request.
+        wire.line().await;
+        wire.send("3\r\ntwo\r\n0\r\n\r\n").await;
+    })
+    .await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    client.head().await;
+    assert_eq!(client.exactly(8).await, "3\r\none\r\n");
+    client.send("2\r\n\r\n\r\n").await;
+    assert_eq!(client.exactly(13).await, "3\r\ntwo\r\n0\r\n\r\n");
+}
+
+#[tokio::test]
+async fn requests_stream_and_100_continue_is_said() {
+    let (at, _) = server(|mut wire, _, seen| async move {
+        seen.note(wire.head().await);
+        assert_eq!(wire.line().await, "3\r\n");
+        wire.exactly(5).await;
+        wire.send(
+            "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n",
+        )
+        .await;
+        assert_eq!(wire.line().await, "3\r\n");
+        wire.exactly(5).await;
+        assert_eq!(wire.line().await, "0\r\n");
+        wire.send("end").await;
+    })
+    .await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    assert!(client.head().await.starts_with("HTTP/1.1 100 "));
+    client.send("3\r\none\r\n").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+    client.send("3\r\ntwo\r\n0\r\n\r\n").await;
+    assert_eq!(client.exactly(3).await, "end");
+}
+
+#[tokio::test]
+async fn large_bodies_arrive_whole_both_ways() {
+    const SIZE: usize = 8 << 20;
+    let (at, _) = server(|mut wire, _, _| async move {
+        wire.head().await;
+        let body = wire.exactly(SIZE).await;
+        assert!(body.bytes().all(|byte| byte == b'u'));
+        wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n{}", "d".repeat(SIZE))).await;
+        wire.rest().await;
+    })
+    .await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    let body = "u".repeat(SIZE);
+    client.send(format!("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: {SIZE}\r\n\r\n{body}")).await;
+    assert!(client.head().await.starts_with("HTTP/1.1 200"));
+    assert!(client.exactly(SIZE).await.bytes().all(|byte| byte == b'd'));
+}
+
+#[tokio::test]
+async fn a_head_keeps_its_length_and_http_1_0_gets_its_end() {
+    let (at, _) = answering("HTTP/1.1 200 OK\r\ncontent-length: 4711\r\n\r\n").await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    for _ in 0..2 {
+        client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(field(&client.head().await, "content-length"), Some("4711"));
+    }
+    let (at, _) =
+        answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+    let gateway = Gateway::before(at, &[]);
+    let old = gateway.ask("GET / HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200") && old.ends_with("\r\n\r\nok"), "{old}");
+}

@@ -1,0 +1,164 @@
+//! Starting, following rules, being asked, ending.
+
+use std::process::Command;
+
+use tokio::net::TcpStream;
+
+use crate::folder::Folder;
+use crate::parts::{Gateway, OK, answering, server, until};
+
+const GRAY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngray";
+const PROD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nprod";
+
+#[tokio::test]
+async fn rules_are_followed_and_bad_ones_are_not() {
+    let folder = Folder::new();
+    let rules = folder.path("gateway.rules");
+    std::fs::write(&rules, "route t: header(x-canary) == \"always\" => gray default => prod").unwrap();
+    let (gray, prod) = (answering(GRAY).await.0, answering(PROD).await.0);
+    let gateway = Gateway::start(&[
+        "--cluster",
+        &format!("gray={gray}"),
+        "--cluster",
+        &format!("prod={prod}"),
+        "--rules",
+        rules.to_str().unwrap(),
+    ]);
+    assert!(gateway.get("/").await.ends_with("prod"));
+    let canary = "GET / HTTP/1.1\r\nhost: a\r\nx-canary: always\r\nconnection: close\r\n\r\n";
+    assert!(gateway.ask(canary).await.ends_with("gray"));
+    // A field that is named in `Connection` is for us and no rule.
+    let hidden = "GET / HTTP/1.1\r\nhost: a\r\nx-canary: always\r\nconnection: close, x-canary\r\n\r\n";
+    assert!(gateway.ask(hidden).await.ends_with("prod"));
+
+    std::fs::write(folder.path("new"), "default => gray").unwrap();
+    std::fs::rename(folder.path("new"), &rules).unwrap();
+    until("the new rules run", async || gateway.get("/").await.ends_with("gray").then_some(())).await;
+    let status = gateway.status().await;
+    assert_eq!((&status["revision"], &status["source"]["running"]["revision"]), (&2.into(), &2.into()));
+    assert_eq!(status["digest"], status["source"]["running"]["digest"]);
+
+    std::fs::write(folder.path("new"), "default => grey").unwrap();
+    std::fs::rename(folder.path("new"), &rules).unwrap();
+    let refused = until("they are refused", async || {
+        let status = gateway.status().await;
+        Some(status).filter(|status| status["source"]["rejected"].is_object())
+    })
+    .await;
+    assert!(refused["source"]["rejected"].to_string().contains("did you mean `gray`?"), "{refused}");
+    assert!(gateway.get("/").await.ends_with("gray"));
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_counted_until_its_end() {
+    let (at, _) = server(|mut wire, _, _| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n").await;
+        wire.rest().await;
+    })
+    .await;
+    let gateway = Gateway::before(at, &[]);
+    let mut client = gateway.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    client.head().await;
+    let status = gateway.status().await;
+    assert_eq!((&status["in_flight"]["one"], &status["connections"]), (&1.into(), &1.into()));
+    let metrics = gateway.page("/_pointsman/metrics").await;
+    for line in ["pointsman_decisions_total 1\n", "pointsman_in_flight{cluster=\"one\"} 1\n"] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+    drop(client);
+    until("it is over", async || (gateway.status().await["in_flight"]["one"] == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_demo_needs_nothing() {
+    let gateway = Gateway::start(&[]);
+    assert!(gateway.get("/a").await.contains("prod_"));
+    let canary = "GET /a HTTP/1.1\r\nhost: a\r\nx-canary: always\r\nconnection: close\r\n\r\n";
+    assert!(gateway.ask(canary).await.contains("gray, server "));
+    let status = gateway.status().await;
+    assert_eq!(status["in_flight"].as_object().unwrap().len(), 3);
+    assert!(status["source"].is_null());
+}
+
+/// Tells a server in tests when to answer: by a request to its second connection.
+async fn waiting() -> std::net::SocketAddr {
+    let go = std::sync::Arc::new(tokio::sync::Notify::new());
+    server(move |mut wire, _, _| {
+        let go = go.clone();
+        async move {
+            let head = wire.head().await;
+            if head.starts_with("GET /go") {
+                go.notify_one();
+            } else {
+                wire.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nfirst").await;
+                go.notified().await;
+                wire.send("!").await;
+            }
+        }
+    })
+    .await
+    .0
+}
+
+#[tokio::test]
+async fn what_is_in_flight_at_the_end_is_finished() {
+    let at = waiting().await;
+    let mut gateway = Gateway::before(at, &["--grace", "60"]);
+    let mut idle = gateway.client().await;
+    let mut client = gateway.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    client.head().await;
+    gateway.terminate();
+    assert_eq!(idle.rest().await, "", "who asks nothing is let go");
+    until("no new ones", async || TcpStream::connect(gateway.at).await.is_err().then_some(())).await;
+    let mut go = crate::parts::Wire::new(TcpStream::connect(at).await.unwrap());
+    go.send("GET /go HTTP/1.1\r\n\r\n").await;
+    assert_eq!(client.rest().await, "first!");
+    assert!(gateway.ended().await.success());
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut_off() {
+    let at = waiting().await;
+    let mut gateway = Gateway::before(at, &["--grace", "0.2"]);
+    let mut client = gateway.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    client.head().await;
+    gateway.terminate();
+    assert!(gateway.ended().await.success());
+    assert_eq!(client.rest().await, "first");
+}
+
+#[tokio::test]
+async fn several_threads_serve() {
+    let (at, seen) = answering(OK).await;
+    let mut gateway = Gateway::before(at, &["--threads", "3"]);
+    for _ in 0..30 {
+        assert!(gateway.get("/").await.ends_with("ok"));
+    }
+    assert_eq!(seen.all().len(), 30);
+    gateway.terminate();
+    assert!(gateway.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_command_line_with_a_mistake_starts_nothing() {
+    // Built by whatever starts a gateway.
+    let (at, _) = answering(OK).await;
+    let gateway = Gateway::before(at, &[]);
+    for (args, says) in [
+        (&["--listn", "127.0.0.1:0"][..], "there is no `--listn`"),
+        (&["--threads", "0"], "from 1 to 1024"),
+        (&["--cluster", "a"], "host:port"),
+        (&["--grace", "soon"], "takes seconds"),
+        (&["--listen"], "needs a value"),
+    ] {
+        let out = Command::new(gateway.program()).args(args).output().unwrap();
+        assert_eq!(out.status.code(), Some(2));
+        assert!(String::from_utf8(out.stderr).unwrap().contains(says), "{args:?}");
+    }
+    let help = Command::new(gateway.program()).arg("--help").output().unwrap();
+    assert!(String::from_utf8(help.stdout).unwrap().contains("--cluster NAME=ADDR,ADDR"));
+}
