@@ -21,7 +21,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use loopback::{full, proxy, raw, serve, text, until};
 use pointsman::engine::StatementKind;
-use pointsman::gateway::{MirrorBody, MirrorCounts, MirrorLayer, MirrorTee};
+use pointsman::gateway::MirrorLayer;
+use pointsman::gateway::mirror::{MirrorBody, MirrorCounts, MirrorTee};
 use pointsman::{Clusters, Engine, PeerAddr, Schema, TrafficSplitLayer};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -281,7 +282,7 @@ fn split<S>(
     engine: &Engine,
     mirror: &MirrorLayer,
     inner: S,
-) -> pointsman::TrafficSplit<pointsman::gateway::MirrorService<S>> {
+) -> pointsman::TrafficSplit<pointsman::gateway::mirror::MirrorService<S>> {
     TrafficSplitLayer::new(engine.clone()).layer(mirror.layer(inner))
 }
 
