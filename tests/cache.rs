@@ -19,6 +19,7 @@ use pointsman::gateway::{CacheLayer, ResponseCache};
 use pointsman::schema::StatementKind;
 use pointsman::{Engine, Schema, TrafficSplitLayer};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -546,12 +547,16 @@ async fn of_the_responses_that_vary_the_latest_are_kept() {
 
 // === many at once ===
 
+/// What a backend says to the first request, the second and so on.
+type Answers = dyn Fn(usize, &Request<()>) -> Result<Response<Full<Bytes>>, &'static str> + Send + Sync;
+type Answered = Result<Answer<Full<Bytes>>, &'static str>;
+
 /// A backend that answers when it is let.
 #[derive(Clone)]
 struct Gate {
     calls: Arc<AtomicUsize>,
     open: Arc<Semaphore>,
-    answer: Arc<dyn Fn(usize, &Request<()>) -> Result<Response<Full<Bytes>>, &'static str> + Send + Sync>,
+    answer: Arc<Answers>,
 }
 
 impl Gate {
@@ -600,13 +605,11 @@ fn stampede(
     client: &Client<Full<Bytes>>,
     count: usize,
     request: impl Fn(usize) -> Request<()>,
-) -> Vec<tokio::task::JoinHandle<Result<Answer<Full<Bytes>>, &'static str>>> {
+) -> Vec<JoinHandle<Answered>> {
     (0..count).map(|at| tokio::spawn(client.clone().oneshot(request(at)))).collect()
 }
 
-async fn bodies(
-    answers: Vec<tokio::task::JoinHandle<Result<Answer<Full<Bytes>>, &'static str>>>,
-) -> BTreeMap<String, usize> {
+async fn bodies(answers: Vec<JoinHandle<Answered>>) -> BTreeMap<String, usize> {
     let mut bodies = BTreeMap::new();
     for answer in answers {
         let body = match answer.await.unwrap() {
