@@ -8,7 +8,8 @@
 //! use http::{Request, Response};
 //! use http_body::Body;
 //! use pointsman::engine::StatementKind;
-//! use pointsman::gateway::{CaptureBody, CaptureLayer};
+//! use pointsman::gateway::CaptureLayer;
+//! use pointsman::gateway::capture::CaptureBody;
 //! use pointsman::{Engine, Schema, TrafficSplitLayer};
 //! use std::convert::Infallible;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};

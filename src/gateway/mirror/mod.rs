@@ -7,7 +7,8 @@
 //! ```
 //! use http::{Request, Response, StatusCode};
 //! use pointsman::engine::StatementKind;
-//! use pointsman::gateway::{MirrorBody, MirrorLayer, MirrorTee};
+//! use pointsman::gateway::MirrorLayer;
+//! use pointsman::gateway::mirror::{MirrorBody, MirrorTee};
 //! use pointsman::{Clusters, Engine, Schema, TrafficSplitLayer};
 //! use std::convert::Infallible;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
