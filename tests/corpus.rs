@@ -29,7 +29,7 @@ fn every_case_holds_for_both_evaluators() {
     }
     assert!(report.failed.is_empty(), "{report}");
     // Exactly, so that none is lost in silence; a new case changes the number.
-    assert_eq!((report.passed, report.skipped.len()), (799, 0), "{report}");
+    assert_eq!((report.passed, report.skipped.len()), (827, 0), "{report}");
 }
 
 #[test]

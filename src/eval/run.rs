@@ -182,7 +182,6 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// What a route decides, if it does.
-    #[inline]
     fn act(&mut self, rule: u32, count: &mut impl FnMut(u32)) -> Option<Outcome> {
         let rule = self.rule(rule)?;
         let outcome = &self.program.outcomes()[rule.outcome as usize];
@@ -258,6 +257,7 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// The rule, if its condition is true.
+    #[inline(always)]
     fn rule(&mut self, at: u32) -> Option<&'p Rule> {
         let program = self.program;
         let rule = &program.rules()[at as usize];
@@ -295,6 +295,7 @@ impl<'p, 'r> Run<'p, 'r> {
     }
 
     /// The index of the chosen target, by chance when there is no key. Counts.
+    #[inline(always)]
     fn choose(&mut self, outcome: &'p bytecode::Outcome, count: &mut impl FnMut(u32)) -> usize {
         let chosen = match &outcome.choice {
             Choice::One(_) => 0,
