@@ -9,6 +9,7 @@
 //! | `pointsman_decisions_total` | | decisions by the rules |
 //! | `pointsman_chosen_total` | `kind`, `statement`, `target`, `state` | how often a statement chose a target; a shadow, what it would have |
 //! | `pointsman_no_key_total` | `kind`, `statement`, `state` | how often a request had no key to be split by |
+//! | `pointsman_fallbacks_total` | `kind`, `statement`, `target`, `instead_of`, `state` | how often a target gave way to its fallback, having no available server |
 //! | `pointsman_followed_total` | `cluster` | decisions that were made upstream |
 //! | `pointsman_follow_refused_total` | `reason` | those that came from a stranger (`untrusted`), or could not be read or named no cluster (`unusable`) |
 //! | `pointsman_reloads_total` | `outcome` | new texts, `accepted` and `rejected` |
