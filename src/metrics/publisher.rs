@@ -53,9 +53,11 @@ pub struct Publisher {
     follow: Vec<Follow>,
     most: usize,
     /// What is published besides.
-    more: Vec<Box<dyn Fn(&mut Sheet) + Send + Sync>>,
+    more: Vec<More>,
     shown: Mutex<Shown>,
 }
+
+type More = Box<dyn Fn(&mut Sheet) + Send + Sync>;
 
 /// The series of statements that a recorder knows: it may keep them for good.
 #[derive(Default)]

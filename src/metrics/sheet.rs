@@ -118,7 +118,7 @@ impl Sheet {
                 }
                 sum = sum.saturating_add(tally.before).saturating_add(tally.latest);
             }
-            counter!(*metric, &*labels).absolute(sum);
+            counter!(*metric, labels as &Labels).absolute(sum);
         }
         for (metric, value) in &self.gauges {
             gauge!(*metric).set(*value);
