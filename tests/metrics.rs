@@ -229,7 +229,7 @@ mod refusals {
             r#"pointsman_limited_total{statement="users",state="live"} 1"#,
             r#"pointsman_limited_total{statement="few",state="shadow"} 1"#,
             r#"pointsman_limit_forgotten_total{statement="users"} 0"#,
-            r#"pointsman_chosen_total{kind="limit",statement="users",target="2/1h",state="live"} 3"#,
+            r#"pointsman_chosen_total{kind="limit",statement="users",target="2/h",state="live"} 3"#,
         ] {
             has(&page, line);
         }
