@@ -53,6 +53,8 @@
 //! - [`PropagateLayer`] and [`Follow`] take a decision along to the services behind.
 //! - [`Statements`] are rules built one by one, [`format()`] is their canonical text.
 //! - [`Limits`] bound what a text may ask for; [`Diagnostics`] say what is wrong with it.
+//! - `gateway`, with the features `deny`, `limit`, `cache`, `mirror`, `capture` and `analyse`, does what the statements of the
+//!   service gateway say; [its page](docs) has all layers put together, their bounds, and what happens when they are full.
 //! - `source`, with that feature, follows a file, a web server, etcd or Redis; [operations](docs) says how that goes.
 //!
 //! # Features

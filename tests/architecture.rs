@@ -42,7 +42,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("middleware", &["engine", "schema", "diagnostic"]),
     ("gateway", &["engine", "middleware", "schema", "diagnostic"]),
     ("source", &["engine", "diagnostic"]),
-    ("metrics", &["engine", "middleware", "source"]),
+    ("metrics", &["engine", "middleware", "gateway", "source"]),
 ];
 
 /// Items of another room that may be named where the room as a whole may not.

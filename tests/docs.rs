@@ -20,13 +20,15 @@ use pointsman::schema::{PeerAddr, Schema, StatementKind, canonical_path};
 use pointsman::{Condition, Diagnostics, Engine, Limits, Rules};
 
 const LANGUAGE: &str = include_str!("../src/docs/language.md");
+const GATEWAY: &str = include_str!("../src/docs/gateway.md");
 const CONTRIBUTING: &str = include_str!("../.github/CONTRIBUTING.md");
 const README: &str = include_str!("../README.md");
 
 /// All pages, by name.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("README.md", README),
     ("language.md", LANGUAGE),
+    ("gateway.md", GATEWAY),
     ("operations.md", include_str!("../src/docs/operations.md")),
     ("hashing.md", include_str!("../src/docs/hashing.md")),
     ("releasing.md", include_str!("../src/docs/releasing.md")),
@@ -269,6 +271,42 @@ fn the_bounds_are_the_defaults() {
         table.rows.iter().map(|row| (code(row[0]), row[1].parse().expect(row[1]))).collect();
     assert_eq!(stated, known);
     assert!(LANGUAGE.contains(&format!("at most {}, whatever is set", Limits::MAX_DEPTH)));
+}
+
+#[cfg(all(
+    feature = "cache",
+    feature = "capture",
+    feature = "health",
+    feature = "limit",
+    feature = "mirror"
+))]
+#[test]
+fn the_bounds_of_the_gateway_are_the_defaults() {
+    use pointsman::gateway::{CacheLayer, CaptureLayer, LimitLayer, MirrorLayer};
+    use pointsman::middleware::HealthSettings;
+
+    let engine = Engine::builder().schema(schema("")).build("default => prod").unwrap();
+    let next = tower::service_fn(async |_: Request<pointsman::gateway::mirror::MirrorBody>| {
+        Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+    });
+    let known = [
+        ("LimitLayer", format!("{:?}", LimitLayer::new())),
+        ("CacheBuilder", format!("{:?}", CacheLayer::builder())),
+        ("MirrorLayer", format!("{:?}", MirrorLayer::new(&engine, [("next", next)]).unwrap())),
+        ("CaptureLayer", format!("{:?}", CaptureLayer::new())),
+        ("HealthSettings", format!("{:?}", HealthSettings::new())),
+    ];
+    let table = tables(GATEWAY).into_iter().find(|table| table.head[0] == "setting").unwrap();
+    let mut seen = 0;
+    for row in table.rows.iter().filter(|row| row[1] != "none") {
+        let (layer, setting) = code(row[0]).split_once("::").unwrap();
+        let (_, shown) = known.iter().find(|(name, _)| *name == layer).unwrap();
+        let wanted = format!(" {setting}: {}", row[1]);
+        let ends = |rest: &str| rest.starts_with([',', ' ']);
+        assert!(shown.split(&wanted).skip(1).any(ends), "no `{wanted}` in {shown}");
+        seen += 1;
+    }
+    assert_eq!(seen, 12);
 }
 
 // === the README ===

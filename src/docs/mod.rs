@@ -11,6 +11,11 @@ pub mod hashing {}
 
 #[doc = include_str!("releasing.md")]
 pub mod releasing {}
+
+#[cfg(feature = "gateway")]
+#[doc = include_str!("gateway.md")]
+pub mod gateway {}
+
 #[cfg(any(feature = "source", feature = "health"))]
 #[doc = include_str!("operations.md")]
 pub mod operations {}

@@ -49,7 +49,7 @@ impl Publisher {
     /// ```
     #[must_use]
     pub fn health(self, health: Health) -> Self {
-        self.with(move || {
+        self.with(move |_| {
             for cluster in health.status().clusters {
                 let name = cluster.cluster;
                 counter!(UNAVAILABLE, "cluster" => name.clone()).absolute(cluster.unavailable);

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
+use super::sheet::Sheet;
 use crate::engine::{Count, Engine, StatementKind};
 use crate::middleware::{Follow, InFlight};
 
@@ -52,9 +53,17 @@ pub struct Publisher {
     follow: Vec<Follow>,
     most: usize,
     /// What is published besides.
-    more: Vec<Box<dyn Fn() + Send + Sync>>,
-    /// The series of statements that a recorder knows: it may keep them for good.
-    shown: Mutex<HashSet<Series>>,
+    more: Vec<More>,
+    shown: Mutex<Shown>,
+}
+
+type More = Box<dyn Fn(&mut Sheet) + Send + Sync>;
+
+/// The series of statements that a recorder knows: it may keep them for good.
+#[derive(Default)]
+struct Shown {
+    statements: HashSet<Series>,
+    layers: Sheet,
 }
 
 /// What tells a count from others.
@@ -83,17 +92,19 @@ impl Publisher {
         self
     }
 
-    /// How many series of statements there may ever be, over all revisions of the rules. Default: 10,000. The default
-    /// and the logical clusters come before the routes. What has no room is not shown and is counted in
-    /// `pointsman_series_left_out`; it is part of `pointsman_decisions_total` all the same.
+    /// How many series of statements there may ever be, over all revisions of the rules, those of the gateway's layers
+    /// among them. Default: 10,000. The default and the logical clusters come before the routes, and the layers come last.
+    /// What has no room is not shown and is counted in `pointsman_series_left_out`; it is part of
+    /// `pointsman_decisions_total` all the same.
     #[must_use]
     pub fn most(mut self, series: usize) -> Self {
         self.most = series;
         self
     }
 
-    #[cfg(any(feature = "source", feature = "health"))]
-    pub(super) fn with(mut self, more: impl Fn() + Send + Sync + 'static) -> Self {
+    #[cfg(any(feature = "source", feature = "isolate", feature = "gateway"))]
+    #[allow(dead_code, reason = "what the layers have in common has no metrics")]
+    pub(super) fn with(mut self, more: impl Fn(&mut Sheet) + Send + Sync + 'static) -> Self {
         self.more.push(Box::new(more));
         self
     }
@@ -109,6 +120,20 @@ impl Publisher {
         describe_counter!(RELOADS, Unit::Count, "New rule texts, by what became of them");
         describe_gauge!(REVISION, Unit::Count, "The revision of the rules that run");
         describe_gauge!(IN_FLIGHT, Unit::Count, "Requests that a cluster has at hand");
+        #[cfg(feature = "analyse")]
+        super::analyse::describe();
+        #[cfg(feature = "cache")]
+        super::cache::describe();
+        #[cfg(feature = "capture")]
+        super::capture::describe();
+        #[cfg(feature = "deny")]
+        super::deny::describe();
+        #[cfg(feature = "isolate")]
+        super::isolate::describe();
+        #[cfg(feature = "limit")]
+        super::limit::describe();
+        #[cfg(feature = "mirror")]
+        super::mirror::describe();
         #[cfg(feature = "source")]
         super::source::describe();
         #[cfg(feature = "health")]
@@ -126,13 +151,15 @@ impl Publisher {
         for (cluster, count) in &counters.followed {
             counter!(FOLLOWED, "cluster" => cluster.clone()).absolute(*count);
         }
-        self.publish_statements(&counters.counts);
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = self.publish_statements(&mut shown, &counters.counts);
+        gauge!(LEFT_OUT).set(left_out.saturating_add(self.publish_layers(&mut shown)));
+        drop(shown);
         let reloads = self.engine.reloads();
         counter!(RELOADS, "outcome" => "accepted").absolute(reloads.accepted);
         counter!(RELOADS, "outcome" => "rejected").absolute(reloads.rejected);
         gauge!(REVISION).set(self.engine.rules().revision() as f64);
         self.publish_in_flight();
-        self.more.iter().for_each(|more| more());
         if !self.follow.is_empty() {
             let sum = |count: fn(&Follow) -> u64| self.follow.iter().map(count).sum();
             counter!(REFUSED, "reason" => "untrusted").absolute(sum(Follow::untrusted));
@@ -140,8 +167,10 @@ impl Publisher {
         }
     }
 
-    fn publish_statements(&self, counts: &[Count]) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+    /// How many had no room.
+    fn publish_statements(&self, shown: &mut Shown, counts: &[Count]) -> u32 {
+        let room = self.most.saturating_sub(shown.layers.statements());
+        let shown = &mut shown.statements;
         let mut left_out: u32 = 0;
         let (routes, others): (Vec<_>, Vec<_>) =
             counts.iter().partition(|count| count.kind == StatementKind::Route);
@@ -149,7 +178,7 @@ impl Publisher {
             let Count { kind, statement, target, instead_of, state, count, .. } = count;
             let series = (*kind, statement.clone(), target.clone(), instead_of.clone(), state.as_str());
             if !shown.contains(&series) {
-                if shown.len() >= self.most {
+                if shown.len() >= room {
                     left_out = left_out.saturating_add(1);
                     continue;
                 }
@@ -170,7 +199,18 @@ impl Publisher {
             };
             counter.absolute(*count);
         }
-        gauge!(LEFT_OUT).set(left_out);
+        left_out
+    }
+
+    /// How many had no room.
+    fn publish_layers(&self, shown: &mut Shown) -> u32 {
+        let Shown { statements, layers } = shown;
+        layers.begin(self.most.saturating_sub(statements.len()));
+        for (source, more) in self.more.iter().enumerate() {
+            layers.source = source;
+            more(layers);
+        }
+        layers.publish()
     }
 
     fn publish_in_flight(&self) {

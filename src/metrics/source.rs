@@ -40,7 +40,7 @@ impl Publisher {
     /// ```
     #[must_use]
     pub fn source(self, reader: StatusReader) -> Self {
-        self.with(move || {
+        self.with(move |_| {
             let status = reader.status();
             let flag = |set: bool| if set { 1.0 } else { 0.0 };
             gauge!(STALE).set(status.stale.as_secs_f64());

@@ -30,8 +30,8 @@ use crate::gateway::kept::Kept;
 ///
 /// The memory is bounded: each thread has 10 counters for each key of the top, from 64 to 4,096, and a key without one takes
 /// that of the key that came least (Space-Saving, Metwally et al., 2005). So counts are exact as long as there are no more keys
-/// than that. Beyond, [each says](crate::gateway::KeyCount) by how much it may be too high, which is at most the number of requests
-/// divided by the number of counters; and no key is missing that came [more often](crate::gateway::TopKeys::missed) than that. A thread's counters take
+/// than that. Beyond, [each says](crate::gateway::analyse::KeyCount) by how much it may be too high, which is at most the number of requests
+/// divided by the number of counters; and no key is missing that came [more often](crate::gateway::analyse::TopKeys::missed) than that. A thread's counters take
 /// up to 250 bytes each, two windows of them: 100 KB for a top of 20.
 ///
 /// # Clusters
@@ -41,14 +41,14 @@ use crate::gateway::kept::Kept;
 /// counted apart, as the cluster did not see them. A thread has 9 KB for each cluster.
 ///
 /// A body counts as ended when it says so, and also when as much has come as it announced, and where none is sent (`HEAD`, 204,
-/// 304). One that is dropped before is [cut](crate::gateway::ClusterAnalysis::cut).
+/// 304). One that is dropped before is [cut](crate::gateway::analyse::ClusterAnalysis::cut).
 ///
 /// # Cost
 ///
 /// Three looks at the clock, three additions to memory of the thread's own and a reference count. A request that matches a
 /// `count` takes a lock for reading, which is written when rules change, and for each a hash and a lock of the thread's own, which
 /// but for it only those take who ask for the keys. Nobody is waited for: what another thread is in the way of is
-/// [dropped and counted](crate::gateway::TopKeys::dropped). Nothing is allocated but when a thread first comes, and for keys that
+/// [dropped and counted](crate::gateway::analyse::TopKeys::dropped). Nothing is allocated but when a thread first comes, and for keys that
 /// are new.
 ///
 /// # Errors

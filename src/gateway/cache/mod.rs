@@ -1,8 +1,8 @@
 //! Responses kept in memory, and answered from there.
 //!
-//! [`policy`](self::policy) says what may be stored and for how long, [`stored`](self::stored) is a response that is,
-//! [`key`](self::key) is what it is stored under, [`store`](self::store) keeps them within a bound, [`flight`](self::flight)
-//! lets one fetch for many, [`body`](self::body) collects what passes, [`fetch`](self::fetch) puts them together.
+//! `policy` says what may be stored and for how long, `stored` is a response that is, `key` is what it is stored under,
+//! `store` keeps them within a bound, `flight` lets one fetch for many, `body` collects what passes, `fetch` puts them
+//! together.
 
 mod body;
 mod counts;

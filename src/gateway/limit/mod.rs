@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A bucket is one number: when it will be full again (GCRA, the generic cell rate algorithm). Those of keys are in a
-//! [table](keys) that does not grow.
+//! table that does not grow.
 
 mod bucket;
 mod fields;
