@@ -315,4 +315,7 @@ fn states_of_gateway_statements_are_edited_by_kind_and_name() {
     let error = pointsman::with_state(text, "a", State::Paused).unwrap_err();
     assert_eq!(error.to_string(), "a deny and a route are called `a`, say the kind too");
     assert!(edit((StatementKind::Cache, "a"), State::Live).is_err());
+    // Also those that an engine runs.
+    let rules = engine(text).rules();
+    assert_eq!(rules.with_state((StatementKind::Deny, "a"), State::Paused).unwrap(), paused);
 }

@@ -1,6 +1,7 @@
 //! What statements of the service gateway do, as they say it themselves.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -9,12 +10,14 @@ use super::typed::{Condition, Expr, Outcome, State};
 use crate::syntax::ast::{Rate, StatementKind};
 use crate::syntax::print::Lasting;
 
-/// A statement of the service gateway: `KIND NAME: CONDITION => ACTION`.
+/// A statement of the service gateway: `KIND NAME: CONDITION => ACTION`. A clone has the same condition and costs as much as its
+/// name and key.
 #[derive(Debug, Clone)]
 pub struct GatewayStatement {
     pub(crate) name: Box<str>,
     pub(crate) state: State,
-    pub(crate) condition: Condition,
+    /// Shared by all clones, as it may be large.
+    pub(crate) condition: Arc<Condition>,
     pub(crate) action: Action,
     /// What stands behind `by`.
     pub(crate) key: Option<Expr>,

@@ -343,13 +343,17 @@ impl RuleSet {
         with_weights(self.text(), statement, weights)
     }
 
-    /// This text with one route live, a shadow, or paused; see [`with_state`].
+    /// This text with one rule live, a shadow, or paused; see [`with_state`].
     ///
     /// # Errors
     ///
-    /// When there is no such route.
-    pub fn with_state(&self, route: &str, state: State) -> Result<String, EditError> {
-        with_state(self.text(), route, state)
+    /// When there is no such rule, or two of that name and the kind is not said.
+    pub fn with_state<'n>(
+        &self,
+        rule: impl Into<StatementName<'n>>,
+        state: State,
+    ) -> Result<String, EditError> {
+        with_state(self.text(), rule, state)
     }
 }
 

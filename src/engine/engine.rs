@@ -178,7 +178,8 @@ impl Engine {
     /// cluster, and then nothing is counted.
     ///
     /// [`Follow`](crate::Follow) does so for requests of trusted peers; this is for decisions that travel in another way,
-    /// as with a message in a queue.
+    /// as with a message in a queue. As it has no request, the statements of the service gateway are not asked either: such a
+    /// decision [matches](Decision::matches) none, not even a `deny`. `Follow` asks them.
     ///
     /// ```
     /// use pointsman::Engine;

@@ -18,8 +18,10 @@ pub(crate) struct Matched {
 struct Entry {
     statement: u32,
     cluster: Option<u32>,
-    /// Where its key ends, which starts where the one before ends.
-    key: Option<u32>,
+    /// Whether it has a key; that starts where the one before ends,
+    keyed: bool,
+    /// and ends here.
+    end: u32,
 }
 
 /// One of them.
@@ -41,22 +43,58 @@ impl Matched {
         if hit.key.is_some_and(|key| self.keys.len() + key.len() > KEYS) {
             return false;
         }
-        let key = hit.key.map(|key| {
-            self.keys.extend_from_slice(key);
-            self.keys.len() as u32
-        });
-        self.hits.push(Entry { statement: hit.statement, cluster: hit.cluster, key });
+        self.keys.extend_from_slice(hit.key.unwrap_or_default());
+        let (keyed, end) = (hit.key.is_some(), self.keys.len() as u32);
+        self.hits.push(Entry { statement: hit.statement, cluster: hit.cluster, keyed, end });
         true
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<Hit<'_>> {
         let entry = self.hits.get(at)?;
-        let start = self.hits.get(..at)?.iter().rev().find_map(|earlier| earlier.key).unwrap_or(0);
-        let key = entry.key.and_then(|end| self.keys.get(start as usize..end as usize));
+        let before = at.checked_sub(1).and_then(|before| self.hits.get(before));
+        let start = before.map_or(0, |before| before.end);
+        let key = self.keys.get(start as usize..entry.end as usize).filter(|_| entry.keyed);
         Some(Hit { statement: entry.statement, cluster: entry.cluster, key })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Hit<'_>> {
         (0..self.hits.len()).filter_map(|at| self.get(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_was_taken_is_what_there_is(
+            hits in proptest::collection::vec(
+                (any::<u32>(), proptest::option::of(any::<u32>()), proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40))),
+                0..20,
+            ),
+        ) {
+            let mut matched = Matched::default();
+            let hits = hits.iter().map(|(statement, cluster, key)| Hit { statement: *statement, cluster: *cluster, key: key.as_deref() });
+            let taken: Vec<_> = hits.filter(|hit| matched.push(*hit)).collect();
+            prop_assert_eq!(matched.iter().collect::<Vec<_>>(), taken);
+        }
+    }
+
+    /// As many as a text may have statements: a look at each must not be one at all before it.
+    #[test]
+    fn many_without_a_key_are_gone_through_at_once() {
+        let mut matched = Matched::default();
+        for statement in 0..50_000 {
+            assert!(matched.push(Hit { statement, cluster: None, key: None }));
+        }
+        let begin = Instant::now();
+        assert_eq!(matched.iter().count(), 50_000);
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
     }
 }

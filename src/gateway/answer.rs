@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 use super::GatewayBody;
 use super::refused::Refused;
 use crate::engine::GatewayStatement;
+use crate::middleware::header_value;
 
 /// What a statement answers. Made once a statement, so that an answer costs a few reference counts and a header map.
 #[derive(Debug)]
@@ -60,14 +61,12 @@ pub(super) type Fields = [(HeaderName, HeaderValue); 2];
 impl Answer {
     pub(super) fn new(statement: &GatewayStatement, status: StatusCode, text: Option<&str>) -> Self {
         let refused = Refused { kind: statement.kind(), statement: statement.name().into() };
-        let name = HeaderValue::try_from(escaped(statement.name()));
         Answer {
             status,
             plain: Bytes::copy_from_slice(text.unwrap_or_default().as_bytes()),
             problem: problem(status, text).into(),
             refused,
-            // Visible ASCII is always a valid value.
-            name: name.unwrap_or_else(|_| HeaderValue::from_static("")),
+            name: header_value(statement.name()),
         }
     }
 
@@ -119,20 +118,6 @@ fn problem(status: StatusCode, text: Option<&str>) -> String {
     }
     json.push('}');
     json
-}
-
-/// A name as visible ASCII: of other characters, and of `%`, each byte is `%` and two hexadecimal digits, as in the headers
-/// that name clusters.
-pub(super) fn escaped(name: &str) -> String {
-    let mut to = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            to.push(char::from(byte));
-        } else {
-            let _ = write!(to, "%{byte:02X}");
-        }
-    }
-    to
 }
 
 // === impl Asked ===
@@ -320,11 +305,5 @@ mod tests {
         }
         let json = problem(StatusCode::from_u16(499).unwrap(), None);
         assert_eq!(json, r#"{"type":"about:blank","status":499}"#);
-    }
-
-    #[test]
-    fn a_name_in_a_header_is_visible_and_like_no_other() {
-        assert_eq!(escaped("search"), "search");
-        assert_eq!(escaped("a b%20ä\n"), "a%20b%2520%C3%A4%0A");
     }
 }

@@ -70,7 +70,7 @@ mod isolate;
 mod layer;
 mod service;
 
-#[cfg(feature = "mirror")]
+#[cfg(any(feature = "deny", feature = "limit", feature = "mirror"))]
 pub(crate) use chain::header_value;
 
 pub use canonical::{CanonicalPath, CanonicalPathFuture, CanonicalPathLayer};

@@ -61,7 +61,7 @@ impl Resolver<'_> {
         let statement = GatewayStatement {
             name: name.into(),
             state: gateway.state,
-            condition: condition?,
+            condition: condition?.into(),
             action: action?,
             key,
             mirror: mirror.map(to),
