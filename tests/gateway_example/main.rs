@@ -1,5 +1,17 @@
 //! Runs the gateway as it is run, before servers and behind clients that do what they should not.
-#![cfg(all(unix, feature = "file", feature = "metrics", feature = "serde"))]
+#![cfg(all(
+    unix,
+    feature = "analyse",
+    feature = "cache",
+    feature = "capture",
+    feature = "deny",
+    feature = "file",
+    feature = "health",
+    feature = "limit",
+    feature = "metrics",
+    feature = "mirror",
+    feature = "serde"
+))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

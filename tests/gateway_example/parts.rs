@@ -23,11 +23,18 @@ fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let features = [
+            ("analyse", cfg!(feature = "analyse")),
             ("axum", cfg!(feature = "axum")),
+            ("cache", cfg!(feature = "cache")),
+            ("capture", cfg!(feature = "capture")),
+            ("deny", cfg!(feature = "deny")),
             ("etcd", cfg!(feature = "etcd")),
             ("file", cfg!(feature = "file")),
+            ("health", cfg!(feature = "health")),
             ("http", cfg!(feature = "http")),
+            ("limit", cfg!(feature = "limit")),
             ("metrics", cfg!(feature = "metrics")),
+            ("mirror", cfg!(feature = "mirror")),
             ("redis", cfg!(feature = "redis")),
             ("serde", cfg!(feature = "serde")),
             ("tracing", cfg!(feature = "tracing")),
