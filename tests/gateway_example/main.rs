@@ -24,9 +24,14 @@
 
 #[path = "../common/folder.rs"]
 mod folder;
+#[path = "../common/har.rs"]
+mod har;
 mod parts;
 
 mod bad_clients;
 mod bad_servers;
+mod everything;
+mod health;
 mod passing;
 mod running;
+mod statements;
