@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -73,7 +74,9 @@ impl Cluster {
         guard: Guard,
     ) -> Self {
         let servers = servers.into_iter().collect();
-        Cluster { shared: Arc::new(Shared { servers, dice: AtomicU64::new(0), tunnels, guard }) }
+        // Of its own for each worker and each gateway, so that they do not all begin with the same server.
+        let dice = AtomicU64::new(RandomState::new().build_hasher().finish());
+        Cluster { shared: Arc::new(Shared { servers, dice, tunnels, guard }) }
     }
 
     /// Drops the connections that nobody needs any more. Asked for every second.

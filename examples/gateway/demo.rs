@@ -57,7 +57,7 @@ a route                   curl -H 'x-canary: always' http://{at}/
 deny                      curl -i -A BadBot/1.0 http://{at}/
 deny, as JSON             curl -i -H 'accept: application/json' 'http://{at}/item?id=x'
 limit, at the fourth      curl -i http://{at}/search
-cache, look at `age`      curl -i http://{at}/catalog/7
+cache, look at `age`      curl -i --cookie uid=1001 http://{at}/catalog/7
 capture                   curl --cookie uid=4711 http://{at}/ && curl http://{admin}/_pointsman/captures.har
 mirror and all counts     curl http://{at}/checkout && curl http://{admin}/_pointsman/
 clusters side by side     curl http://{admin}/_pointsman/analysis
