@@ -27,7 +27,7 @@ use super::args::Args;
 use super::body::BoxError;
 use super::client::{Activity, ClientIo, Ending, Open, attend};
 use super::cluster::{Cluster, Guard};
-use super::edge;
+use super::edge::{self, Turns};
 use super::headers::ClientName;
 use super::stack::{Layers, cluster};
 use super::tunnel::Tunnels;
@@ -198,8 +198,9 @@ async fn serve<S, B>(
     let io = TokioIo::new(ClientIo::new(stream, activity.clone()));
     let told = activity.clone();
     let name = ClientName::new(peer.ip());
+    let turns = Arc::new(Turns::new(stack));
     let service =
-        service_fn(move |request| edge::handle(request, peer, name.clone(), told.clone(), stack.clone()));
+        service_fn(move |request| edge::handle(request, peer, name.clone(), told.clone(), turns.clone()));
     let connection = protocols.serve_connection_with_upgrades(io, service);
     let end = |connection: Pin<&mut auto::UpgradeableConnection<'_, _, _, _>>| connection.graceful_shutdown();
     attend(connection, end, &activity, shared.args.patience, &shared.ending).await;
