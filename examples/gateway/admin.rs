@@ -92,10 +92,11 @@ impl Admin {
         let path = request.uri().path();
         let purges = path == "/_pointsman/purge";
         let explained = path.strip_prefix("/_pointsman/explain").filter(|rest| rest.starts_with('/'));
+        let explained = explained.map(str::to_owned);
         match (request.method(), explained) {
             (&Method::POST, _) if purges => self.purge(&request),
             (_, _) if purges => not_allowed("POST"),
-            (_, Some(rest)) => self.explain(&rest.to_owned(), request, peer),
+            (_, Some(rest)) => self.explain(&rest, request, peer),
             (&Method::GET | &Method::HEAD, None) => self.page(path).await,
             _ => not_allowed("GET, HEAD"),
         }

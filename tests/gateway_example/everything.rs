@@ -139,7 +139,7 @@ async fn large_bodies_pass_everything_and_are_not_kept() {
         client.exactly(64 << 10).await;
     }
     let grown = gateway.peak_memory() - before;
-    assert!(grown < 16 << 20, "{} MiB of {} MiB are kept", grown >> 20, 2 * length >> 20);
+    assert!(grown < 16 << 20, "{} MiB of {} MiB are kept", grown >> 20, (2 * length) >> 20);
     let page = until("they are counted", async || {
         let page = gateway.status().await;
         Some(page).filter(|page| page["cache"]["rules"][0]["refused"]["too_large"] == 1)
