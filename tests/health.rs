@@ -13,7 +13,7 @@ use http::{Request, Response, StatusCode};
 use pointsman::Engine;
 use pointsman::middleware::{
     Health, HealthSettings, IsolateLayer, Refused, UpstreamHealth, UpstreamState, Upstreams,
-    UpstreamsErrorKind, UpstreamsFuture,
+    UpstreamsErrorKind, UpstreamsFuture, Watched,
 };
 use tokio::time::{Instant, advance};
 use tower::util::{BoxCloneSyncService, Oneshot};
@@ -648,4 +648,88 @@ async fn the_log_says_who_was_taken_out_and_came_back() {
             ("INFO", "pointsman: upstream is back cluster=gray upstream=u0"),
         ]
     );
+}
+
+// === chosen by the application ===
+
+fn watched(settings: HealthSettings) -> (Health, Watched) {
+    let health = Health::new(&engine(), settings);
+    let gray = health.watch("gray", ["u0", "u1"]).unwrap();
+    (health, gray)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_clone_is_told_all_know() {
+    let (health, gray) = watched(settings());
+    let others: Vec<_> = (0..3).map(|_| gray.clone()).collect();
+    for other in &others {
+        assert!(gray.all_healthy() && gray.is_usable(0));
+        other.begin(0).unwrap().failed();
+    }
+    assert!(is_ejected(&health, 0) && !gray.all_healthy());
+    for other in &others {
+        assert!(!other.is_usable(0) && other.begin(0).is_none());
+        assert!(other.is_usable(1));
+        other.begin(1).unwrap().succeeded();
+    }
+    assert!(health.is_available(0));
+    assert_eq!((upstream(&health, 0).requests, upstream(&health, 1).requests), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probe_that_is_due_is_one_attempt_and_decides() {
+    let (health, gray) = watched(settings());
+    (0..3).for_each(|_| gray.begin(0).unwrap().failed());
+    advance(SECOND).await;
+    assert!(gray.is_usable(0));
+    let probe = gray.begin(0).unwrap();
+    assert!(!gray.is_usable(0) && gray.begin(0).is_none(), "one alone probes");
+    probe.failed();
+    advance(SECOND).await;
+    assert!(!gray.is_usable(0), "twice as long");
+    advance(SECOND).await;
+    gray.begin(0).unwrap().succeeded();
+    assert_eq!(state(&health, 0), UpstreamState::Healthy);
+    assert!(gray.all_healthy());
+    assert_eq!(upstream(&health, 0).probes, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_dropped_says_nothing_and_a_status_says_what_the_settings_say() {
+    let (health, gray) = watched(settings());
+    for _ in 0..10 {
+        drop(gray.begin(0).unwrap());
+    }
+    (0..2).for_each(|_| gray.begin(0).unwrap().responded(StatusCode::BAD_GATEWAY));
+    gray.begin(0).unwrap().responded(StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!((upstream(&health, 0).failures, upstream(&health, 0).consecutive_failures), (2, 0));
+    (0..3).for_each(|_| gray.begin(0).unwrap().responded(StatusCode::BAD_GATEWAY));
+    assert!(is_ejected(&health, 0));
+    // A probe that nobody waits for is no success.
+    advance(SECOND).await;
+    drop(gray.begin(0).unwrap());
+    assert!(is_ejected(&health, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_none_is_counted_and_told_when_to_come_again() {
+    let (health, gray) = watched(settings());
+    for at in [0, 1] {
+        (0..3).for_each(|_| gray.begin(at).unwrap().failed());
+        advance(SECOND / 4).await;
+    }
+    assert!(!health.is_available(0) && health.is_available(1));
+    assert_eq!(gray.refused(), SECOND / 2);
+    assert_eq!(health.status().clusters[0].unavailable, 1);
+    assert!(gray.begin(2).is_none() && !gray.is_usable(2));
+}
+
+#[tokio::test]
+async fn a_cluster_is_watched_or_has_services() {
+    let (health, _) = watched(settings());
+    let kind = |watched: Result<Watched, pointsman::middleware::UpstreamsError>| watched.unwrap_err().kind();
+    assert_eq!(kind(health.watch("gray", ["u0"])), UpstreamsErrorKind::GivenTwice);
+    assert_eq!(kind(health.watch("grey", ["u0"])), UpstreamsErrorKind::UnknownCluster);
+    assert_eq!(kind(health.watch("prod", ["u0", "u0"])), UpstreamsErrorKind::DuplicateName);
+    assert_eq!(kind(health.watch("prod", [""; 0])), UpstreamsErrorKind::Empty);
 }

@@ -54,7 +54,7 @@ def need():
 def build():
     subprocess.run(
         ["cargo", "build", "--profile", "bench", "--example", "gateway", "--no-default-features"]
-        + ["--features", "file,metrics,serde"],
+        + ["--features", "analyse,cache,capture,deny,file,health,limit,metrics,mirror,serde"],
         cwd=ROOT,
         check=True,
     )

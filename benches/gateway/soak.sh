@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 minutes=${1:-10}
 binary=${2:-}
 if [[ -z $binary ]]; then
-    cargo build --profile bench --example gateway --no-default-features --features file,metrics,serde
+    cargo build --profile bench --example gateway --no-default-features --features analyse,cache,capture,deny,file,health,limit,metrics,mirror,serde
     binary=${CARGO_TARGET_DIR:-target}/release/examples/gateway
 fi
 

@@ -17,6 +17,10 @@ A reverse proxy that splits traffic by rules.
   --last-good FILE           where the rules that were accepted last are kept
   --cluster NAME=ADDR,ADDR   a cluster and its servers; once for each cluster
   --threads N                worker threads [one for each core]
+  --trust CIDR,CIDR          proxies before this one, whose X-Forwarded-For says who the client is
+  --eject-after N            failures in a row that take a server out; 0 for never [3]
+  --limit N                  requests that a cluster may be at work on; more are answered with 503
+  --share PART               of every `limit` of the rules, where other nodes have the rest [1]
   --head-timeout SECONDS     for a client to send the head of a request [10]
   --idle-timeout SECONDS     for a client to come with a request at all, or to read a response on [75]
   --connect-timeout SECONDS  for an upstream to accept a connection [5]
@@ -45,6 +49,10 @@ pub(crate) struct Args {
     pub(crate) threads: usize,
     pub(crate) patience: Limits,
     pub(crate) grace: Duration,
+    pub(crate) trust: Vec<String>,
+    pub(crate) eject_after: u32,
+    pub(crate) limit: Option<usize>,
+    pub(crate) share: f64,
     /// Without rules: every request goes to the first cluster. To measure what deciding costs.
     pub(crate) bare: bool,
     demo: bool,
@@ -95,6 +103,10 @@ impl Default for Args {
                 upstream: Duration::from_secs(60),
             },
             grace: Duration::from_secs(30),
+            trust: Vec::new(),
+            eject_after: 3,
+            limit: None,
+            share: 1.0,
             bare: false,
             demo: true,
         }
@@ -132,6 +144,19 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, A
             "--idle-timeout" => wanted.patience.idle = seconds(&option, &value()?)?,
             "--connect-timeout" => wanted.patience.connect = seconds(&option, &value()?)?,
             "--upstream-timeout" => wanted.patience.upstream = seconds(&option, &value()?)?,
+            "--trust" => wanted.trust.extend(value()?.split(',').map(str::to_owned)),
+            "--eject-after" => match value()?.parse() {
+                Ok(failures) => wanted.eject_after = failures,
+                Err(_) => return Err(ArgsError("`--eject-after` takes a number".to_owned())),
+            },
+            "--limit" => match value()?.parse() {
+                Ok(requests @ 1..=1_000_000) => wanted.limit = Some(requests),
+                _ => return Err(ArgsError("`--limit` takes a number from 1 to 1000000".to_owned())),
+            },
+            "--share" => match value()?.parse() {
+                Ok(share) => wanted.share = share,
+                Err(_) => return Err(ArgsError("`--share` takes a number such as 0.25".to_owned())),
+            },
             "--grace" => wanted.grace = seconds(&option, &value()?)?,
             other => return Err(ArgsError(format!("there is no `{other}`"))),
         }

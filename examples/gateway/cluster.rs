@@ -2,15 +2,19 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
+use pointsman::PeerAddr;
+use pointsman::middleware::{Attempt, Watched};
+use tokio::sync::Semaphore;
 use tower::Service;
 
 use super::body::{BoxError, Download, Upload};
@@ -30,6 +34,27 @@ struct Shared {
     servers: Box<[Arc<Upstream>]>,
     dice: AtomicU64,
     tunnels: Tunnels,
+    guard: Guard,
+}
+
+/// What the clusters of one name have in common on all workers.
+#[derive(Clone, Default)]
+pub(crate) struct Guard {
+    /// How the servers do, by their place; without it all of them are asked always.
+    pub(crate) watched: Option<Watched>,
+    pub(crate) room: Option<Arc<Room>>,
+}
+
+/// How many requests may be at work, until the heads of their responses.
+pub(crate) struct Room {
+    permits: Semaphore,
+    shed: AtomicU64,
+}
+
+/// One server for one request, and who wants to know what came of it.
+struct Trial {
+    at: usize,
+    attempt: Option<Attempt>,
 }
 
 /// A request without a body that may be sent a second time.
@@ -43,9 +68,15 @@ struct Again {
 
 impl Cluster {
     /// There must be a server.
-    pub(crate) fn new(servers: impl IntoIterator<Item = Arc<Upstream>>, tunnels: Tunnels) -> Self {
+    pub(crate) fn new(
+        servers: impl IntoIterator<Item = Arc<Upstream>>,
+        tunnels: Tunnels,
+        guard: Guard,
+    ) -> Self {
         let servers = servers.into_iter().collect();
-        Cluster { shared: Arc::new(Shared { servers, dice: AtomicU64::new(0), tunnels }) }
+        // Of its own for each worker and each gateway, so that they do not all begin with the same server.
+        let dice = AtomicU64::new(RandomState::new().build_hasher().finish());
+        Cluster { shared: Arc::new(Shared { servers, dice, tunnels, guard }) }
     }
 
     /// Drops the connections that nobody needs any more. Asked for every second.
@@ -81,7 +112,12 @@ impl Shared {
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut *request));
         // All that was left with the request ends here; the decision too, which keeps its rules alive.
         let left = std::mem::take(request.extensions_mut());
-        headers::announce(request.headers_mut(), left.get::<ClientName>());
+        // A copy for a mirror has the peer alone.
+        let copied = || left.get::<PeerAddr>().map(|PeerAddr(peer)| ClientName::new(peer.ip()));
+        match left.get::<ClientName>() {
+            Some(name) => headers::announce(request.headers_mut(), Some(name)),
+            None => headers::announce(request.headers_mut(), copied().as_ref()),
+        }
         // Before the wait.
         drop(left);
         // What servers speak; hyper would keep what the client spoke.
@@ -89,7 +125,7 @@ impl Shared {
 
         let mut response = match self.try_servers(request).await {
             Ok(response) => response,
-            Err(fault) => return refusal(fault.status(), &fault.to_string()),
+            Err(fault) => return faulty(&fault),
         };
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if switching && upgrade.is_none() {
@@ -110,44 +146,97 @@ impl Shared {
     /// One server, and others when it takes no connection. A request that a server may have seen is sent again only if
     /// doing so twice is doing so once, there is no body, and it was a kept connection that ended under it.
     async fn try_servers(&self, mut request: Box<Request<Upload>>) -> Result<Response<Download>, Fault> {
+        let _room = match &self.guard.room {
+            Some(room) => Some(room.permits.try_acquire().map_err(|_| room.full())?),
+            None => None,
+        };
         let again = (request.method().is_idempotent() && matches!(request.body(), Upload::Empty))
             .then(|| Again::new(&request));
-        let first = self.pick();
+        let mut trial = self.first()?;
+        let first = trial.at;
         let mut fresh = false;
         let mut tried = 0;
         loop {
-            let at = first.wrapping_add(tried) % self.servers.len().max(1);
-            let Some(server) = self.servers.get(at) else { return Err(Fault::Refused) };
+            let Some(server) = self.servers.get(trial.at) else { return Err(Fault::Refused) };
             let Failed { fault, unsent, was_used } = match send(server, request, fresh).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    trial.responded(response.status());
+                    return Ok(response);
+                }
                 Err(failed) => failed,
             };
             request = match (unsent, &again) {
                 // It was closed before we had begun: as if it had not been there.
                 (Some(request), _) if was_used => request,
-                (Some(request), _) if fault.sent_nothing() && tried + 1 < self.servers.len() => {
-                    tried += 1;
+                (Some(request), _) if fault.sent_nothing() => {
+                    trial.failed(&fault);
+                    let Some(next) = self.next(first, &mut tried) else { return Err(fault) };
+                    trial = next;
                     request
                 }
                 (None, Some(again)) if !fresh && was_used && fault.closed_under_us() => {
                     fresh = true;
                     again.request()
                 }
-                _ => return Err(fault),
+                _ => {
+                    trial.failed(&fault);
+                    return Err(fault);
+                }
             };
         }
     }
 
-    /// The one with less to do of two that chance chooses: nearly as good as to look at all, and no herd follows the
-    /// one that looked best. tower's `Balance` does the same, but cannot be shared without a task and a queue between.
-    fn pick(&self) -> usize {
-        let servers = self.servers.len();
-        if servers < 2 {
-            return 0;
+    /// A server that is not out.
+    fn first(&self) -> Result<Trial, Fault> {
+        let watched = self.guard.watched.as_ref();
+        if watched.is_none_or(Watched::all_healthy)
+            && let Some(trial) = self.begin(self.pick(self.servers.len(), |at| at))
+        {
+            return Ok(trial);
+        }
+        let Some(watched) = watched else { return Err(Fault::Refused) };
+        let mut usable: Vec<_> = (0..self.servers.len()).filter(|at| watched.is_usable(*at)).collect();
+        while !usable.is_empty() {
+            let at = self.pick(usable.len(), |at| usable.get(at).copied().unwrap_or(0));
+            if let Some(trial) = self.begin(at) {
+                return Ok(trial);
+            }
+            // It was a probe's turn, and another request was quicker.
+            usable.retain(|other| *other != at);
+        }
+        Err(Fault::AllOut(watched.refused()))
+    }
+
+    /// The next one behind those that were tried, if there is one that is not out.
+    fn next(&self, first: usize, tried: &mut usize) -> Option<Trial> {
+        while *tried + 1 < self.servers.len() {
+            *tried += 1;
+            if let Some(trial) = self.begin((first + *tried) % self.servers.len()) {
+                return Some(trial);
+            }
+        }
+        None
+    }
+
+    fn begin(&self, at: usize) -> Option<Trial> {
+        let attempt = match &self.guard.watched {
+            Some(watched) => Some(watched.begin(at)?),
+            None => None,
+        };
+        Some(Trial { at, attempt })
+    }
+
+    /// The one with less to do of two that chance chooses among so many: nearly as good as to look at all, and no herd
+    /// follows the one that looked best. tower's `Balance` does the same, but cannot be shared without a task and a queue
+    /// between.
+    fn pick(&self, among: usize, server: impl Fn(usize) -> usize) -> usize {
+        if among < 2 {
+            return server(0);
         }
         let dice = mix(self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed));
-        let a = (dice >> 32) as usize % servers;
-        let b = (a + 1 + (dice & 0xffff_ffff) as usize % (servers - 1)) % servers;
+        let a = (dice >> 32) as usize % among;
+        let b = (a + 1 + (dice & 0xffff_ffff) as usize % (among - 1)) % among;
+        let (a, b) = (server(a), server(b));
         let pending = |at: usize| self.servers.get(at).map_or(usize::MAX, |server| server.pending());
         if pending(b) < pending(a) { b } else { a }
     }
@@ -161,8 +250,15 @@ fn mix(mut x: u64) -> u64 {
 }
 
 fn unusable(why: &'static str) -> Response<Download> {
-    let fault = Fault::Unusable(why);
-    refusal(fault.status(), &fault.to_string())
+    faulty(&Fault::Unusable(why))
+}
+
+fn faulty(fault: &Fault) -> Response<Download> {
+    let mut response = refusal(fault.status(), &fault.to_string());
+    if let Some(seconds) = fault.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 /// A response of our own, as plain text.
@@ -171,6 +267,41 @@ pub(crate) fn refusal(status: StatusCode, why: &str) -> Response<Download> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+// === impl Room ===
+
+impl Room {
+    pub(crate) fn new(requests: usize) -> Self {
+        Room { permits: Semaphore::new(requests), shed: AtomicU64::new(0) }
+    }
+
+    /// How many requests found none.
+    pub(crate) fn shed(&self) -> u64 {
+        self.shed.load(Relaxed)
+    }
+
+    fn full(&self) -> Fault {
+        self.shed.fetch_add(1, Relaxed);
+        Fault::Full
+    }
+}
+
+// === impl Trial ===
+
+impl Trial {
+    fn responded(self, status: StatusCode) {
+        if let Some(attempt) = self.attempt {
+            attempt.responded(status);
+        }
+    }
+
+    /// What the client did says nothing about the server.
+    fn failed(self, fault: &Fault) {
+        if let Some(attempt) = self.attempt.filter(|_| fault.is_the_servers()) {
+            attempt.failed();
+        }
+    }
 }
 
 // === impl Again ===

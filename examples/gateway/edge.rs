@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -25,6 +25,18 @@ pub(crate) struct Answer<B> {
     _active: Active,
 }
 
+/// The stack of one connection. A request gives it back as soon as it has called it, so that it is seldom cloned: a clone
+/// is a reference count for each layer, and those are all workers'.
+pub(crate) struct Turns<S> {
+    // Locked by its connection alone, and never across a wait.
+    places: Mutex<Places<S>>,
+}
+
+struct Places<S> {
+    original: S,
+    free: Option<S>,
+}
+
 enum Side<B> {
     Ours(Download),
     Stack(B),
@@ -36,10 +48,10 @@ pub(crate) async fn handle<S, B>(
     peer: SocketAddr,
     name: ClientName,
     activity: Arc<Activity>,
-    mut stack: S,
+    turns: Arc<Turns<S>>,
 ) -> Result<Response<Answer<B>>, Infallible>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
 {
     let active = activity.begin(request.version() == Version::HTTP_2);
     if let Err((status, why)) = admit(&mut request) {
@@ -52,7 +64,10 @@ where
     }
     request.extensions_mut().insert(PeerAddr(peer));
     request.extensions_mut().insert(name);
-    let response = stack.ready().await?.call(request).await?;
+    let mut stack = turns.take();
+    let response = stack.ready().await?.call(request);
+    turns.give_back(stack);
+    let response = response.await?;
     Ok(response.map(|body| Answer { body: Side::Stack(body), _active: active }))
 }
 
@@ -92,6 +107,23 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), (StatusCode, &'static st
     }
     headers::tidy_request(headers, http11);
     Ok(())
+}
+
+// === impl Turns ===
+
+impl<S: Clone> Turns<S> {
+    pub(crate) fn new(original: S) -> Self {
+        Turns { places: Mutex::new(Places { original, free: None }) }
+    }
+
+    fn take(&self) -> S {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.free.take().unwrap_or_else(|| places.original.clone())
+    }
+
+    fn give_back(&self, stack: S) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).free = Some(stack);
+    }
 }
 
 // === impl Answer ===

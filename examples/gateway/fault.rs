@@ -3,12 +3,17 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use http::StatusCode;
 
 /// Why there is no response.
 #[derive(Debug)]
 pub(crate) enum Fault {
+    /// All servers have failed lately. After so long, one may be tried again.
+    AllOut(Duration),
+    /// The cluster is at work on as many requests as it may be.
+    Full,
     /// Nobody took the connection; nothing was sent.
     Refused,
     /// Nobody took it in time.
@@ -31,12 +36,26 @@ impl Fault {
     /// What the client gets.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Fault::Refused => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::AllOut(_) | Fault::Full | Fault::Refused => StatusCode::SERVICE_UNAVAILABLE,
             Fault::ConnectTimeout | Fault::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Fault::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Fault::ClientGone => StatusCode::BAD_REQUEST,
             Fault::Broken(_) | Fault::Unusable(_) => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// In how many seconds the client may come again, where that is known.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        match self {
+            Fault::AllOut(wait) => Some(wait.as_millis().div_ceil(1000).max(1) as u64),
+            Fault::Full => Some(1),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the server's.
+    pub(crate) fn is_the_servers(&self) -> bool {
+        !matches!(self, Fault::AllOut(_) | Fault::Full | Fault::ClientTimeout | Fault::ClientGone)
     }
 
     /// Whether another server may be tried although the request was whole: nothing was sent.
@@ -55,6 +74,8 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Fault::AllOut(_) => "all servers of this cluster have failed lately",
+            Fault::Full => "this cluster is at work on as much as it may be",
             Fault::Refused => "no server of this cluster can be reached",
             Fault::ConnectTimeout => "no server of this cluster took the connection in time",
             Fault::Timeout => "the server did not answer in time",

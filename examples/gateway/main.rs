@@ -1,13 +1,15 @@
 //! A gateway to run: a reverse proxy whose rules come from a file and are followed while it serves.
 //!
 //! ```text
-//!  clients ─▶ serve ─▶ edge ─▶ stack: TrafficSplit ─▶ … ─▶ Clusters ─▶ cluster ─▶ upstream ─▶ servers
-//!             threads  refuse          decide, count                     balance    pooled
-//!             timers   tidy up                                           retry      connections
+//!  clients ─▶ serve ─▶ edge ─▶ stack ─▶ cluster ─▶ upstream ─▶ servers
+//!             threads  refuse  rules    balance    pooled
+//!             timers   tidy up          retry      connections
+//!
+//!  stack: TrafficSplit ─▶ analyse ─▶ capture ─▶ deny ─▶ limit ─▶ cache ─▶ mirror ─▶ Clusters
 //! ```
 //!
-//! `cargo run --example gateway --features file,metrics,serde` starts it with three small clusters of its own; `--help`
-//! says what else there is. Each worker thread has a runtime, a listener and connections of its own, so that a request
+//! `cargo gateway` starts it with three small clusters of its own, and is short for `cargo run --example gateway --features
+//! analyse,cache,capture,deny,file,health,limit,metrics,mirror,serde`; `--help` says what else there is. Each worker thread has a runtime, a listener and connections of its own, so that a request
 //! stays on one thread from its first byte to its last.
 
 mod admin;
@@ -28,7 +30,9 @@ mod upstream;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use pointsman::schema::{ClientAddr, Schema, StatementKind, Trusted};
 use pointsman::source::{FileSource, Follower, Following};
 use pointsman::{Engine, Rules};
 
@@ -66,12 +70,12 @@ async fn run(mut args: Args) -> Result<(), Box<dyn Error>> {
         args.clusters = demo::clusters().await?;
     }
     let (engine, following) = rules(&args).await?;
-    let gateway = Gateway::start(&args, &engine)?;
-    let admin = admin::Admin::new(&engine, following.as_ref(), &gateway)?;
+    let gateway = Arc::new(Gateway::start(&args, &engine)?);
+    let admin = admin::Admin::new(&engine, following.as_ref(), gateway.clone())?;
     let admin_at = admin.serve(args.admin).await?;
     println!("gateway on http://{}\nadmin on http://{admin_at}/_pointsman/", gateway.addr());
     if args.is_demo() {
-        println!("{}", demo::welcome(gateway.addr()));
+        println!("{}", demo::welcome(gateway.addr(), admin_at));
     }
     told.await;
     println!("no new connections; waiting for what is in flight");
@@ -87,7 +91,13 @@ async fn run(mut args: Args) -> Result<(), Box<dyn Error>> {
 
 /// The rules: followed from a file, or those of the demo.
 async fn rules(args: &Args) -> Result<(Engine, Option<Following>), Box<dyn Error>> {
-    let builder = Engine::builder().clusters(args.clusters.iter().map(|cluster| &*cluster.name));
+    let clusters = args.clusters.iter().map(|cluster| &*cluster.name);
+    // Each kind of statement has its layer in the stack.
+    let mut schema = Schema::new().clusters(clusters).gateway(StatementKind::GATEWAY);
+    if !args.trust.is_empty() {
+        schema = schema.client_addr(ClientAddr::x_forwarded_for(Trusted::networks(&args.trust)?));
+    }
+    let builder = Engine::builder().schema(schema);
     let Some(file) = &args.rules else {
         let rules = if args.is_demo() {
             demo::RULES.to_owned()

@@ -17,8 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use pointsman::middleware::InFlightLayer;
-use pointsman::{Engine, InFlight, TrafficSplitLayer};
+use pointsman::Engine;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime;
 use tokio::time::{interval, sleep, timeout};
@@ -27,12 +26,11 @@ use tower::Service;
 use super::args::Args;
 use super::body::BoxError;
 use super::client::{Activity, ClientIo, Ending, Open, attend};
-use super::cluster::Cluster;
-use super::edge;
+use super::cluster::{Cluster, Guard};
+use super::edge::{self, Turns};
 use super::headers::ClientName;
-use super::stack::stack;
+use super::stack::{Layers, cluster};
 use super::tunnel::Tunnels;
-use super::upstream::Upstream;
 
 /// The most that the head of a request may have, and that is read ahead of a body.
 const BUFFER: usize = 64 * 1024;
@@ -42,15 +40,13 @@ const BACKLOG: u32 = 1024;
 /// A gateway that runs.
 pub(crate) struct Gateway {
     addr: SocketAddr,
-    in_flight: InFlight,
     shared: Arc<Shared>,
 }
 
 /// What all workers have in common.
 struct Shared {
     args: Args,
-    engine: Engine,
-    split: InFlightLayer,
+    layers: Layers,
     open: Arc<Open>,
     ending: Ending,
 }
@@ -60,15 +56,9 @@ struct Shared {
 impl Gateway {
     /// Starts the workers, each on a thread of its own.
     pub(crate) fn start(args: &Args, engine: &Engine) -> Result<Self, Box<dyn Error>> {
-        let split = TrafficSplitLayer::new(engine.clone()).count_in_flight();
-        let in_flight = split.in_flight();
-        let shared = Arc::new(Shared {
-            args: args.clone(),
-            engine: engine.clone(),
-            split,
-            open: Arc::default(),
-            ending: Ending::default(),
-        });
+        let open = Arc::<Open>::default();
+        let layers = Layers::new(engine, args, &Tunnels { open: open.clone() })?;
+        let shared = Arc::new(Shared { args: args.clone(), layers, open, ending: Ending::default() });
         let mut sockets = vec![bind(args.listen)?];
         let addr = sockets.iter().map(TcpSocket::local_addr).next().unwrap_or(Ok(args.listen))?;
         while sockets.len() < args.threads {
@@ -86,7 +76,7 @@ impl Gateway {
         for _ in 0..args.threads {
             all_ready.recv()??;
         }
-        Ok(Gateway { addr, in_flight, shared })
+        Ok(Gateway { addr, shared })
     }
 
     /// Where clients come.
@@ -94,8 +84,12 @@ impl Gateway {
         self.addr
     }
 
-    pub(crate) fn in_flight(&self) -> InFlight {
-        self.in_flight.clone()
+    pub(crate) fn args(&self) -> &Args {
+        &self.shared.args
+    }
+
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.shared.layers
     }
 
     pub(crate) fn open(&self) -> Arc<Open> {
@@ -131,14 +125,14 @@ fn work(
 ) -> Result<(), Box<dyn Error>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let tunnels = Tunnels { open: shared.open.clone() };
-    let clusters = shared.args.clusters.iter().map(|members| {
-        let server = |addr: &SocketAddr| Arc::new(Upstream::new(*addr, shared.args.patience));
-        (members.name.clone(), Cluster::new(members.servers.iter().map(server), tunnels.clone()))
-    });
-    let clusters: Vec<_> = clusters.collect();
+    let Shared { args, layers, .. } = &**shared;
+    let bare = args.clusters.first().filter(|_| args.bare);
+    let bare = bare.map(|members| cluster(members, args, &tunnels, Guard::default()));
+    let clusters = layers.clusters(args, &tunnels);
     runtime.block_on(async {
         let listener = socket.listen(BACKLOG)?;
-        let swept: Vec<_> = clusters.iter().map(|(_, cluster)| cluster.clone()).collect();
+        let swept = clusters.iter().map(|(_, cluster)| cluster).chain(&bare).chain(layers.shadows());
+        let swept: Vec<_> = swept.cloned().collect();
         tokio::spawn(async move {
             let mut second = interval(Duration::from_secs(1));
             loop {
@@ -146,9 +140,9 @@ fn work(
                 swept.iter().for_each(Cluster::sweep);
             }
         });
-        match clusters.first() {
-            Some((_, only)) if shared.args.bare => accept(listener, shared, only.clone(), ready).await,
-            _ => accept(listener, shared, stack(&shared.engine, &shared.split, clusters)?, ready).await,
+        match bare {
+            Some(only) => accept(listener, shared, only, ready).await,
+            None => accept(listener, shared, layers.stack(clusters)?, ready).await,
         }
         Ok(())
     })
@@ -204,8 +198,9 @@ async fn serve<S, B>(
     let io = TokioIo::new(ClientIo::new(stream, activity.clone()));
     let told = activity.clone();
     let name = ClientName::new(peer.ip());
+    let turns = Arc::new(Turns::new(stack));
     let service =
-        service_fn(move |request| edge::handle(request, peer, name.clone(), told.clone(), stack.clone()));
+        service_fn(move |request| edge::handle(request, peer, name.clone(), told.clone(), turns.clone()));
     let connection = protocols.serve_connection_with_upgrades(io, service);
     let end = |connection: Pin<&mut auto::UpgradeableConnection<'_, _, _, _>>| connection.graceful_shutdown();
     attend(connection, end, &activity, shared.args.patience, &shared.ending).await;

@@ -23,11 +23,18 @@ fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let features = [
+            ("analyse", cfg!(feature = "analyse")),
             ("axum", cfg!(feature = "axum")),
+            ("cache", cfg!(feature = "cache")),
+            ("capture", cfg!(feature = "capture")),
+            ("deny", cfg!(feature = "deny")),
             ("etcd", cfg!(feature = "etcd")),
             ("file", cfg!(feature = "file")),
+            ("health", cfg!(feature = "health")),
             ("http", cfg!(feature = "http")),
+            ("limit", cfg!(feature = "limit")),
             ("metrics", cfg!(feature = "metrics")),
+            ("mirror", cfg!(feature = "mirror")),
             ("redis", cfg!(feature = "redis")),
             ("serde", cfg!(feature = "serde")),
             ("tracing", cfg!(feature = "tracing")),
@@ -100,6 +107,23 @@ impl Gateway {
         client.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
         let page = client.rest().await;
         page.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// A response of an operators' page, with its head.
+    pub async fn post_admin(&self, path: &str, fields: &str) -> String {
+        let mut client = Wire::new(TcpStream::connect(self.admin).await.unwrap());
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: a\r\n{fields}content-length: 0\r\nconnection: close");
+        client.send(format!("{head}\r\n\r\n")).await;
+        client.rest().await
+    }
+
+    /// The most memory that it had at a time, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
     }
 
     pub async fn status(&self) -> Value {

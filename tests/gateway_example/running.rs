@@ -82,6 +82,50 @@ async fn a_demo_needs_nothing() {
     assert!(status["source"].is_null());
 }
 
+#[tokio::test]
+async fn the_readme_shows_what_the_demo_does() {
+    const README: &str = include_str!("../../README.md");
+    const DEMO: &str = include_str!("../../examples/gateway/demo.rs");
+    let rules = DEMO.split("two servers each.\n").nth(1).unwrap().split("\"#;").next().unwrap();
+    assert!(README.contains(rules), "README.md does not show:\n{rules}");
+    let config = include_str!("../../.cargo/config.toml");
+    let features = config.split("--features ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(README.contains(features) && include_str!("../../examples/gateway/main.rs").contains(features));
+
+    let gateway = Gateway::start(&[]);
+    let ask = async |path: &str, fields: &str| {
+        gateway.ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n")).await
+    };
+    let denied = ask("/", "user-agent: BadBot/1.0\r\n").await;
+    let denied: Vec<_> = denied.lines().filter(|line| !line.starts_with("connection")).collect();
+    for line in denied.iter().filter(|line| !line.starts_with("date")) {
+        assert!(README.contains(line), "README.md does not show: {line}");
+    }
+    for _ in 0..3 {
+        assert!(ask("/search", "").await.starts_with("HTTP/1.1 200"));
+    }
+    let limited = ask("/search", "").await;
+    assert!(
+        limited.contains("ratelimit-policy: \"search\";q=3;w=10\r\nratelimit: \"search\";r=0;t="),
+        "{limited}"
+    );
+    for wanted in [None, Some("0")] {
+        let page = ask("/catalog/7", "cookie: uid=1001\r\n").await;
+        assert!(crate::parts::field(&page, "age").is_some() == wanted.is_some(), "{page}");
+    }
+    ask("/cart", "cookie: uid=4711; session=secret\r\n").await;
+    let archive = gateway.page("/_pointsman/captures.har").await;
+    assert!(archive.contains("captured by debug") && !archive.contains("secret"), "{archive}");
+    for _ in 0..2 {
+        assert!(ask("/stop", "x-canary: always\r\n").await.contains("gray, server"));
+    }
+    let mut gone = 0;
+    while !ask("/", "x-canary: always\r\n").await.contains("prod_") {
+        gone += 1;
+    }
+    assert_eq!(gone, 3);
+}
+
 /// Tells a server in tests when to answer: by a request to its second connection.
 async fn waiting() -> std::net::SocketAddr {
     let go = std::sync::Arc::new(tokio::sync::Notify::new());

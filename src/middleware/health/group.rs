@@ -83,6 +83,35 @@ impl Group {
         Err(self.until_due(now))
     }
 
+    /// Whether no upstream is out.
+    #[inline]
+    pub(super) fn all_healthy(&self) -> bool {
+        self.out.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether the upstream at this place could be given a request now.
+    #[inline]
+    pub(super) fn is_usable(&self, at: usize) -> bool {
+        self.upstreams.get(at).is_some_and(|upstream| upstream.is_usable(self.now_if_any_is_out()))
+    }
+
+    /// A request for the upstream at this place, if it takes one.
+    pub(super) fn begin(self: &Arc<Self>, at: usize) -> Option<Ticket> {
+        let claim = self.upstreams.get(at)?.claim(self.now_if_any_is_out())?;
+        Some(self.ticket(at, claim))
+    }
+
+    /// Counts a request for which there was none, and says how long until there may be one.
+    pub(super) fn refuse(&self) -> Duration {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.until_due(self.clock.now())
+    }
+
+    /// As long as all are healthy, nobody asks what time it is.
+    fn now_if_any_is_out(&self) -> u64 {
+        if self.all_healthy() { 0 } else { self.clock.now() }
+    }
+
     fn ticket(self: &Arc<Self>, upstream: usize, claim: Claim) -> Ticket {
         Ticket { group: self.clone(), upstream, claim, ended: false }
     }

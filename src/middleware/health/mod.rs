@@ -3,7 +3,8 @@
 //!
 //! [`accrual`](self::accrual) is one upstream and what changes its state, [`group`](self::group) those of a cluster and
 //! whose turn it is, [`service`](self::service) brings requests to them, [`settings`](self::settings) say what is too
-//! many, [`status`](self::status) is for the operator. [`clock`](self::clock) alone knows tokio.
+//! many, [`status`](self::status) is for the operator. [`watched`](self::watched) is for applications that choose among the
+//! upstreams themselves. [`clock`](self::clock) alone knows tokio.
 
 mod accrual;
 mod clock;
@@ -13,6 +14,7 @@ mod service;
 mod settings;
 mod status;
 mod trace;
+mod watched;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -22,6 +24,7 @@ pub use error::{UpstreamsError, UpstreamsErrorKind};
 pub use service::{Upstreams, UpstreamsFuture};
 pub use settings::HealthSettings;
 pub use status::{ClusterHealth, HealthStatus, UpstreamHealth, UpstreamState};
+pub use watched::{Attempt, Watched};
 
 use crate::engine::Engine;
 use clock::Clock;
@@ -151,12 +154,50 @@ impl Health {
         cluster: &str,
         services: impl IntoIterator<Item = (N, S)>,
     ) -> Result<Upstreams<S>, UpstreamsError> {
+        let (names, services): (Vec<N>, Vec<S>) = services.into_iter().unzip();
+        Ok(Upstreams::new(self.group(settings, cluster, &names)?, services.into()))
+    }
+
+    /// Looks after upstreams of a cluster among which the application chooses itself, for each of its requests; see
+    /// [`Watched`]. Nothing is timed here, so of [the timeout](HealthSettings::timeout) nothing is heeded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Health::upstreams`].
+    pub fn watch<N: AsRef<str>>(
+        &self,
+        cluster: &str,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Watched, UpstreamsError> {
+        self.watch_with(self.shared.settings.clone(), cluster, names)
+    }
+
+    /// As [`Health::watch`], with settings of the cluster's own.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn watch_with<N: AsRef<str>>(
+        &self,
+        settings: HealthSettings,
+        cluster: &str,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Watched, UpstreamsError> {
+        let names: Vec<N> = names.into_iter().collect();
+        Ok(Watched::new(self.group(settings, cluster, &names)?))
+    }
+
+    fn group<N: AsRef<str>>(
+        &self,
+        settings: HealthSettings,
+        cluster: &str,
+        names: &[N],
+    ) -> Result<Arc<Group>, UpstreamsError> {
         let engine = &self.shared.engine;
         let at = engine.clusters().position(|known| known == cluster);
         let Some(place) = at.and_then(|at| self.shared.groups.get(at)) else {
             return Err(UpstreamsError::unknown(cluster, engine.clusters()));
         };
-        let (names, services): (Vec<N>, Vec<S>) = services.into_iter().unzip();
         if names.is_empty() {
             return Err(UpstreamsError::empty(cluster));
         }
@@ -167,7 +208,7 @@ impl Health {
         let names = names.iter().map(|name| name.as_ref().into());
         let group = Arc::new(Group::new(cluster, names, settings, self.shared.clock));
         place.set(group.clone()).map_err(|_| UpstreamsError::twice(cluster))?;
-        Ok(Upstreams::new(group, services.into()))
+        Ok(group)
     }
 
     /// Whether a cluster takes requests, by its [index](crate::Decision::cluster_index): one of its upstreams is healthy, or due a
