@@ -243,7 +243,11 @@ fn a_lone_quote_is_refused() {
 #[test]
 fn an_unknown_statement_is_refused() {
     refused("an unknown statement", "rotue a: true => gray\ndefault => prod".into(), "did you mean `route`?");
-    refused("a statement of the gateway", "deny a: true => 403\ndefault => prod".into(), "does not serve `deny`");
+    refused(
+        "a statement of the gateway",
+        "deny a: true => 403\ndefault => prod".into(),
+        "does not serve `deny`",
+    );
 }
 
 #[test]
