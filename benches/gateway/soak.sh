@@ -31,7 +31,26 @@ sed "s|@DIR@|$folder|; s|@UPSTREAM@|$up|; s|@BODY@|$body|" benches/gateway/upstr
 nginx -c "$folder/upstream.conf" -p "$folder" 2>"$folder/nginx.log" &
 pids+=($!)
 
-cp examples/shop.rules "$folder/shop.rules"
+# The shop's rules, and every kind of statement of the service gateway on the way of the load.
+cat >"$folder/gateway.rules" <<'RULES'
+
+deny    bots:    header(user-agent) contains "BadBot"   => 403
+limit   each:    true                                   => 1000000/s by cookie(uid) ?? ip
+shadow limit all: true                                  => 1000/s
+cache   pages:   path under "/checkout" && percent(header(x-number) ?? raw_query) < 30 => 1s stale 1s
+capture some:    percent(raw_query) < 1                 => 1000 for 1h
+mirror  next:    percent(raw_query) < 5                 => next
+count   queries: true                                   => top 20 by raw_query per 15s
+RULES
+cat examples/shop.rules "$folder/gateway.rules" >"$folder/shop.rules"
+# Many queries, so that keys come and go.
+cat >"$folder/queries.lua" <<'LUA'
+local n = 0
+request = function()
+    n = n + 1
+    return wrk.format("GET", "/checkout?q=" .. (n * 7919) % 100000, { cookie = "uid=" .. n % 5000 })
+end
+LUA
 clusters=()
 for name in gray next prod_a prod_b; do clusters+=(--cluster "$name=127.0.0.1:$up,127.0.0.1:$up"); done
 "$binary" --listen "127.0.0.1:$listen" --admin "127.0.0.1:$admin" --rules "$folder/shop.rules" "${clusters[@]}" \
@@ -48,7 +67,8 @@ done
     n=0
     while sleep 1; do
         n=$((n + 1))
-        sed "s/gray 5, prod 95/gray $((n % 90 + 5)), prod $((95 - n % 90))/" examples/shop.rules >"$folder/new"
+        sed "s/gray 5, prod 95/gray $((n % 90 + 5)), prod $((95 - n % 90))/; s/1000000\/s/$((1000000 + n % 7))\/s/" \
+            examples/shop.rules "$folder/gateway.rules" >"$folder/new"
         if ((n % 10 == 0)); then echo "route broken" >>"$folder/new"; fi
         mv "$folder/new" "$folder/shop.rules"
     done
@@ -85,12 +105,12 @@ measure() {
 }
 
 # What a program needs once it has served something; then the first minute.
-wrk -t1 -c64 -d5s "http://127.0.0.1:$listen/checkout" >"$folder/wrk.log"
+wrk -s "$folder/queries.lua" -t1 -c64 -d5s "http://127.0.0.1:$listen/checkout" >"$folder/wrk.log"
 measure "start"
-wrk -t1 -c64 -d60s "http://127.0.0.1:$listen/checkout" >>"$folder/wrk.log"
+wrk -s "$folder/queries.lua" -t1 -c64 -d60s "http://127.0.0.1:$listen/checkout" >>"$folder/wrk.log"
 measure "after a minute"
 if ((minutes > 1)); then
-    wrk -t1 -c64 -d"$(((minutes - 1) * 60))s" "http://127.0.0.1:$listen/checkout" >>"$folder/wrk.log"
+    wrk -s "$folder/queries.lua" -t1 -c64 -d"$(((minutes - 1) * 60))s" "http://127.0.0.1:$listen/checkout" >>"$folder/wrk.log"
     measure "after $minutes minutes"
 fi
 kill "$aborting"
