@@ -306,7 +306,7 @@ fn clusters_that_stand_in_for_each_other_without_end_are_tried_sixteen_times() {
 #[test]
 fn states_of_gateway_statements_are_edited_by_kind_and_name() {
     let text =
-        "deny a: true => 403 # why\nroute a: true => gray\nshadow limit b: true => 5/s\ndefault => prod\n";
+        "deny a: true => 403 # why\nroute a: true => gray\nshadow limit b: true => 5/s\ndefault => prod_a\n";
     let edit = |name: (StatementKind, &'static str), state| pointsman::with_state(text, name, state);
     let paused = edit((StatementKind::Deny, "a"), State::Paused).unwrap();
     assert_eq!(paused, format!("paused {text}"));
