@@ -185,7 +185,10 @@ struct Origin {
     last: HeaderMap,
 }
 
-fn from_origin(origin: &Mutex<Origin>, request: &Request<Sent>) -> Result<Response<Full<Bytes>>, &'static str> {
+fn from_origin(
+    origin: &Mutex<Origin>,
+    request: &Request<Sent>,
+) -> Result<Response<Full<Bytes>>, &'static str> {
     let mut origin = origin.lock().unwrap();
     origin.calls += 1;
     origin.last = request.headers().clone();
@@ -737,7 +740,8 @@ async fn of_those_who_select_different_responses_one_each_goes() {
     });
     let layer = CacheLayer::new();
     let client = client(&engine("cache c: true => 60s"), &layer, gate.service());
-    let answers = stampede(&client, 90, |at| Request::get("/").header("x-a", at % 3).body(Sent::new()).unwrap());
+    let answers =
+        stampede(&client, 90, |at| Request::get("/").header("x-a", at % 3).body(Sent::new()).unwrap());
     settle().await;
     assert_eq!(gate.calls(), 1);
     gate.open.add_permits(1);
@@ -788,8 +792,9 @@ async fn who_wants_its_own_waits_for_nobody() {
     let gate = Gate::saying(&[]);
     let layer = CacheLayer::new();
     let client = client(&engine("cache c: true => 60s"), &layer, gate.service());
-    let answers =
-        stampede(&client, 10, |_| Request::get("/").header("cache-control", "no-cache").body(Sent::new()).unwrap());
+    let answers = stampede(&client, 10, |_| {
+        Request::get("/").header("cache-control", "no-cache").body(Sent::new()).unwrap()
+    });
     settle().await;
     assert_eq!(gate.calls(), 10);
     gate.open.add_permits(10);
