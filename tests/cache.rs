@@ -24,7 +24,9 @@ use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 type Answer<B> = Response<CacheBody<B>>;
-type Client<B> = BoxCloneService<Request<()>, Answer<B>, &'static str>;
+/// A request's body.
+type Sent = String;
+type Client<B> = BoxCloneService<Request<Sent>, Answer<B>, &'static str>;
 
 /// 2023-11-14 22:13:20.
 fn begin() -> SystemTime {
@@ -56,7 +58,7 @@ fn engine(rules: &str) -> Engine {
 
 fn client<S, B>(engine: &Engine, layer: &CacheLayer, backend: S) -> Client<B>
 where
-    S: Service<Request<()>, Response = Response<B>, Error = &'static str> + Clone + Send + 'static,
+    S: Service<Request<Sent>, Response = Response<B>, Error = &'static str> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body + Send + 'static,
     B::Error: Send,
@@ -64,8 +66,8 @@ where
     BoxCloneService::new(TrafficSplitLayer::new(engine.clone()).layer(layer.layer(backend)))
 }
 
-fn get(path: &str) -> Request<()> {
-    Request::get(path).body(()).unwrap()
+fn get(path: &str) -> Request<Sent> {
+    Request::get(path).body(Sent::new()).unwrap()
 }
 
 /// Lets all tasks run until none has anything more to do at this time.
@@ -183,7 +185,10 @@ struct Origin {
     last: HeaderMap,
 }
 
-fn from_origin(origin: &Mutex<Origin>, request: &Request<()>) -> Result<Response<Full<Bytes>>, &'static str> {
+fn from_origin(
+    origin: &Mutex<Origin>,
+    request: &Request<Sent>,
+) -> Result<Response<Full<Bytes>>, &'static str> {
     let mut origin = origin.lock().unwrap();
     origin.calls += 1;
     origin.last = request.headers().clone();
@@ -205,7 +210,7 @@ async fn run(case: &Case) -> Result<(), String> {
     let layer = clock.layer(CacheLayer::builder().cache_status("t"));
     let origin = Arc::new(Mutex::new(Origin::default()));
     let inner = origin.clone();
-    let backend = service_fn(move |request: Request<()>| {
+    let backend = service_fn(move |request: Request<Sent>| {
         let response = from_origin(&inner, &request);
         async move { response }
     });
@@ -217,7 +222,7 @@ async fn run(case: &Case) -> Result<(), String> {
         if let Some(backend) = &step.backend {
             origin.lock().unwrap().answers = Some(backend.clone());
         }
-        let mut request = Request::new(());
+        let mut request = Request::new(Sent::new());
         *request.method_mut() = step.method.as_deref().unwrap_or("GET").parse().unwrap();
         *request.uri_mut() = step.path.as_deref().unwrap_or("/").parse().unwrap();
         put(&step.ask, request.headers_mut());
@@ -370,7 +375,7 @@ async fn nothing_in_a_header_field_makes_it_fail() {
     let layer = clock.layer(CacheLayer::builder().cache_status("a \"b\" \u{e9}\n").capacity(100_000));
     let next: Arc<Mutex<(u16, HeaderMap)>> = Arc::default();
     let inner = next.clone();
-    let backend = service_fn(move |_: Request<()>| {
+    let backend = service_fn(move |_: Request<Sent>| {
         let (status, headers) = inner.lock().unwrap().clone();
         let mut response = Response::new(Full::<Bytes>::from("body"));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -413,12 +418,12 @@ async fn nothing_in_a_header_field_makes_it_fail() {
 /// Answers with how often it was called.
 fn counting(
     calls: &Arc<AtomicUsize>,
-) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send>
+) -> impl Service<Request<Sent>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send>
 + Clone
 + Send
 + use<> {
     let calls = calls.clone();
-    service_fn(move |_: Request<()>| {
+    service_fn(move |_: Request<Sent>| {
         let count = calls.fetch_add(1, SeqCst) + 1;
         async move { Ok(Response::new(Full::from(count.to_string()))) }
     })
@@ -548,7 +553,7 @@ async fn of_the_responses_that_vary_the_latest_are_kept() {
 // === many at once ===
 
 /// What a backend says to the first request, the second and so on.
-type Answers = dyn Fn(usize, &Request<()>) -> Result<Response<Full<Bytes>>, &'static str> + Send + Sync;
+type Answers = dyn Fn(usize, &Request<Sent>) -> Result<Response<Full<Bytes>>, &'static str> + Send + Sync;
 type Answered = Result<Answer<Full<Bytes>>, &'static str>;
 
 /// A backend that answers when it is let.
@@ -561,7 +566,7 @@ struct Gate {
 
 impl Gate {
     fn new(
-        answer: impl Fn(usize, &Request<()>) -> Result<Response<Full<Bytes>>, &'static str>
+        answer: impl Fn(usize, &Request<Sent>) -> Result<Response<Full<Bytes>>, &'static str>
         + Send
         + Sync
         + 'static,
@@ -585,12 +590,12 @@ impl Gate {
 
     fn service(
         &self,
-    ) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send>
+    ) -> impl Service<Request<Sent>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send>
     + Clone
     + Send
     + use<> {
         let gate = self.clone();
-        service_fn(move |request: Request<()>| {
+        service_fn(move |request: Request<Sent>| {
             let gate = gate.clone();
             let call = gate.calls.fetch_add(1, SeqCst) + 1;
             async move {
@@ -604,7 +609,7 @@ impl Gate {
 fn stampede(
     client: &Client<Full<Bytes>>,
     count: usize,
-    request: impl Fn(usize) -> Request<()>,
+    request: impl Fn(usize) -> Request<Sent>,
 ) -> Vec<JoinHandle<Answered>> {
     (0..count).map(|at| tokio::spawn(client.clone().oneshot(request(at)))).collect()
 }
@@ -698,7 +703,7 @@ async fn when_the_backend_fails_all_who_wait_have_what_is_stale() {
     gate.open.add_permits(1);
     bodies(stampede(&client, 1, |_| get("/"))).await;
     clock.set(70);
-    let fresh = |_| Request::get("/").header("cache-control", "min-fresh=1").body(()).unwrap();
+    let fresh = |_| Request::get("/").header("cache-control", "min-fresh=1").body(Sent::new()).unwrap();
     let answers = stampede(&client, 10, fresh);
     settle().await;
     assert_eq!(gate.calls(), 2);
@@ -735,7 +740,8 @@ async fn of_those_who_select_different_responses_one_each_goes() {
     });
     let layer = CacheLayer::new();
     let client = client(&engine("cache c: true => 60s"), &layer, gate.service());
-    let answers = stampede(&client, 90, |at| Request::get("/").header("x-a", at % 3).body(()).unwrap());
+    let answers =
+        stampede(&client, 90, |at| Request::get("/").header("x-a", at % 3).body(Sent::new()).unwrap());
     settle().await;
     assert_eq!(gate.calls(), 1);
     gate.open.add_permits(1);
@@ -786,8 +792,9 @@ async fn who_wants_its_own_waits_for_nobody() {
     let gate = Gate::saying(&[]);
     let layer = CacheLayer::new();
     let client = client(&engine("cache c: true => 60s"), &layer, gate.service());
-    let answers =
-        stampede(&client, 10, |_| Request::get("/").header("cache-control", "no-cache").body(()).unwrap());
+    let answers = stampede(&client, 10, |_| {
+        Request::get("/").header("cache-control", "no-cache").body(Sent::new()).unwrap()
+    });
     settle().await;
     assert_eq!(gate.calls(), 10);
     gate.open.add_permits(10);
@@ -805,7 +812,7 @@ impl Clone for Strict {
     }
 }
 
-impl Service<Request<()>> for Strict {
+impl Service<Request<Sent>> for Strict {
     type Response = Response<Full<Bytes>>;
     type Error = &'static str;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
@@ -815,7 +822,7 @@ impl Service<Request<()>> for Strict {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<()>) -> Self::Future {
+    fn call(&mut self, request: Request<Sent>) -> Self::Future {
         assert!(std::mem::take(&mut self.0), "it was not asked whether it is ready");
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -863,7 +870,7 @@ type Sender = mpsc::UnboundedSender<Result<Frame<Bytes>, &'static str>>;
 fn streaming(layer: &CacheLayer, bodies: usize) -> (Client<Stream>, Vec<Sender>) {
     let (senders, receivers): (Vec<_>, VecDeque<_>) = (0..bodies).map(|_| mpsc::unbounded_channel()).unzip();
     let receivers = Arc::new(Mutex::new(receivers));
-    let backend = service_fn(move |_: Request<()>| {
+    let backend = service_fn(move |_: Request<Sent>| {
         let receiver = receivers.lock().unwrap().pop_front();
         async move { receiver.map(|receiver| Response::new(Stream(receiver))).ok_or("no more") }
     });
@@ -1000,9 +1007,9 @@ async fn bodies_that_are_collected_at_a_time_have_a_bound() {
 
 fn sized(
     size: usize,
-) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send> + Clone + Send
+) -> impl Service<Request<Sent>, Response = Response<Full<Bytes>>, Error = &'static str, Future: Send> + Clone + Send
 {
-    service_fn(move |_: Request<()>| async move { Ok(Response::new(Full::from(vec![b'x'; size]))) })
+    service_fn(move |_: Request<Sent>| async move { Ok(Response::new(Full::from(vec![b'x'; size]))) })
 }
 
 #[tokio::test(start_paused = true)]
@@ -1085,7 +1092,7 @@ async fn what_was_fetched_before_a_purge_is_not_stored_after_it() {
             gate.open.add_permits(1);
             // The first request has the permit; the next is for this one.
             gate.open.forget_permits(1);
-            let post = tokio::spawn(client.clone().oneshot(Request::post("/").body(()).unwrap()));
+            let post = tokio::spawn(client.clone().oneshot(Request::post("/").body(Sent::new()).unwrap()));
             settle().await;
             gate.open.add_permits(2);
             settle().await;
@@ -1115,7 +1122,7 @@ async fn who_changed_a_target_reads_the_change() {
     const TASKS: usize = 16;
     let versions: Arc<[AtomicUsize; TASKS]> = Arc::default();
     let inner = versions.clone();
-    let backend = service_fn(move |request: Request<()>| {
+    let backend = service_fn(move |request: Request<Sent>| {
         let versions = inner.clone();
         async move {
             let target: usize = request.uri().path().trim_start_matches('/').parse().unwrap();
@@ -1141,7 +1148,7 @@ async fn who_changed_a_target_reads_the_change() {
         let (client, cache, versions) = (client.clone(), layer.cache(), versions.clone());
         tokio::spawn(async move {
             for round in 1..=200 {
-                let post = Request::post(format!("/{own}")).body(()).unwrap();
+                let post = Request::post(format!("/{own}")).body(Sent::new()).unwrap();
                 client.clone().oneshot(post).await.unwrap();
                 for other in 0..4 {
                     assert_eq!(read(client.clone(), own).await, round);
@@ -1188,11 +1195,11 @@ fn a_request_that_no_statement_matches_allocates_nothing_more() {
     type Inner = std::future::Ready<Result<Response<Full<Bytes>>, &'static str>>;
     let engine = engine("cache c: path == \"/c\" => 60s");
     let layer = CacheLayer::new();
-    let mut service = layer.layer(service_fn(|_: Request<()>| -> Inner {
+    let mut service = layer.layer(service_fn(|_: Request<Sent>| -> Inner {
         std::future::ready(Ok(Response::new(Full::default())))
     }));
     let request = |method: &str, path: &str| {
-        let mut request = Request::builder().method(method).uri(path).body(()).unwrap();
+        let mut request = Request::builder().method(method).uri(path).body(Sent::new()).unwrap();
         let decision = engine.decide(&request);
         request.extensions_mut().insert(decision);
         request
@@ -1215,13 +1222,13 @@ fn a_request_that_no_statement_matches_allocates_nothing_more() {
 async fn a_hit_allocates_for_its_header_fields_and_little_more() {
     let engine = engine("cache c: true => 60s");
     let layer = CacheLayer::new();
-    let backend = service_fn(async |_: Request<()>| {
+    let backend = service_fn(async |_: Request<Sent>| {
         let response = Response::builder().header("content-type", "text/html").header("etag", "\"abc\"");
         Ok::<_, &'static str>(response.header("x-a", "b").body(Full::<Bytes>::from("body")).unwrap())
     });
     let mut service = layer.layer(backend);
     let request = || {
-        let mut request = Request::get("http://shop.example.com/catalog/7?page=2").body(()).unwrap();
+        let mut request = Request::get("http://shop.example.com/catalog/7?page=2").body(Sent::new()).unwrap();
         let decision = engine.decide(&request);
         request.extensions_mut().insert(decision);
         request
@@ -1338,4 +1345,26 @@ async fn futures_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     })
     .await;
     futures.into_iter().filter_map(|(_, output)| output).collect()
+}
+
+/// In HTTP/2 nothing in a request's head says that a body follows. Stored under a target alone, what a backend makes of one
+/// would be told to all others.
+#[tokio::test]
+async fn what_a_backend_makes_of_a_body_is_for_nobody_else() {
+    let engine = engine("cache all: true => 60s");
+    let layer = CacheLayer::new();
+    let backend = service_fn(async |request: Request<Sent>| {
+        Ok::<_, &'static str>(Response::new(Full::<Bytes>::from(request.into_body())))
+    });
+    let client = client(&engine, &layer, backend);
+    let ask = async |body: &str| {
+        let mut request = Request::get("/search").body(body.to_owned()).unwrap();
+        *request.version_mut() = http::Version::HTTP_2;
+        let response = client.clone().oneshot(request).await.unwrap();
+        response.into_body().collect().await.unwrap().to_bytes()
+    };
+    assert_eq!(ask("poison").await, "poison");
+    assert_eq!(ask("").await, "");
+    assert_eq!(ask("other").await, "other");
+    assert_eq!(layer.cache().counts().rules[0].bypassed, 2);
 }

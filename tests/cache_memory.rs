@@ -21,7 +21,7 @@ fn real_memory_stays_below_twice_the_capacity() {
     let engine = Engine::builder().schema(schema).build("cache c: true => 60s\ndefault => prod").unwrap();
     let layer = CacheLayer::builder().capacity(CAPACITY as u64).build();
     // Bodies and fields that are parts of large buffers, as servers read them.
-    let backend = service_fn(async |_: Request<()>| {
+    let backend = service_fn(async |_: Request<String>| {
         let buffer = Bytes::from(vec![b'x'; 64 << 10]);
         let mut response = Response::new(Full::<Bytes>::from(buffer.slice(..1000)));
         for name in ["x-a", "x-b", "x-c", "etag", "content-type"] {
@@ -35,7 +35,7 @@ fn real_memory_stays_below_twice_the_capacity() {
     let fill = |range: std::ops::Range<usize>| {
         runtime.block_on(async {
             for at in range {
-                let request = Request::get(format!("/{at}")).body(()).unwrap();
+                let request = Request::get(format!("/{at}")).body(String::new()).unwrap();
                 let response = client.clone().oneshot(request).await.unwrap();
                 response.into_body().collect().await.unwrap();
                 tokio::task::yield_now().await;

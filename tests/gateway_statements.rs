@@ -306,7 +306,7 @@ fn clusters_that_stand_in_for_each_other_without_end_are_tried_sixteen_times() {
 #[test]
 fn states_of_gateway_statements_are_edited_by_kind_and_name() {
     let text =
-        "deny a: true => 403 # why\nroute a: true => gray\nshadow limit b: true => 5/s\ndefault => prod\n";
+        "deny a: true => 403 # why\nroute a: true => gray\nshadow limit b: true => 5/s\ndefault => prod_a\n";
     let edit = |name: (StatementKind, &'static str), state| pointsman::with_state(text, name, state);
     let paused = edit((StatementKind::Deny, "a"), State::Paused).unwrap();
     assert_eq!(paused, format!("paused {text}"));
@@ -318,4 +318,17 @@ fn states_of_gateway_statements_are_edited_by_kind_and_name() {
     // Also those that an engine runs.
     let rules = engine(text).rules();
     assert_eq!(rules.with_state((StatementKind::Deny, "a"), State::Paused).unwrap(), paused);
+}
+
+/// One statement may have as many as a text has room for; what that costs grows with them, and not with their square.
+#[test]
+fn a_hundred_thousand_options_are_refused_at_once() {
+    let options: Vec<_> = (0..100_000).map(|at| format!("o{at}")).collect();
+    let text = format!("mirror m: true => next with {}\ndefault => gray", options.join(", "));
+    let schema = Schema::new().clusters(["gray", "next"]).gateway(StatementKind::GATEWAY);
+    let begin = std::time::Instant::now();
+    let error = Engine::builder().schema(schema).build(text).unwrap_err();
+    let took = begin.elapsed();
+    assert!(error.to_string().contains("a `mirror` has no option `o0`"));
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
 }

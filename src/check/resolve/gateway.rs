@@ -131,9 +131,18 @@ impl Resolver<'_> {
     /// Whether these are options that such statements have, each once.
     fn options(&mut self, what: &str, with: &[Text<'_>], known: &[&str]) -> bool {
         let mut sound = true;
-        for (at, option) in with.iter().enumerate() {
-            let earlier = with.get(..at).unwrap_or_default();
-            if let Some(first) = earlier.iter().find(|earlier| earlier.node == option.node) {
+        // No more than are known, however many the text has.
+        let mut said: Vec<&Text<'_>> = Vec::new();
+        for option in with {
+            if !known.contains(&option.node) {
+                sound = false;
+                let message = format!("a `{what}` has no option `{}`", clip(option.node));
+                let problem = Problem::new(Code::BadArgument, option.span, message);
+                self.problems.push(match nearest(option.node, known.iter().copied()) {
+                    Some(near) => problem.did_you_mean(Some(near)),
+                    None => problem.label(format!("known: `{}`", known.join("`, `"))),
+                });
+            } else if let Some(first) = said.iter().find(|said| said.node == option.node) {
                 sound = false;
                 self.problems.push(
                     Problem::new(
@@ -144,14 +153,8 @@ impl Resolver<'_> {
                     .label("once is enough")
                     .related(first.span, "the first stands"),
                 );
-            } else if !known.contains(&option.node) {
-                sound = false;
-                let message = format!("a `{what}` has no option `{}`", clip(option.node));
-                let problem = Problem::new(Code::BadArgument, option.span, message);
-                self.problems.push(match nearest(option.node, known.iter().copied()) {
-                    Some(near) => problem.did_you_mean(Some(near)),
-                    None => problem.label(format!("known: `{}`", known.join("`, `"))),
-                });
+            } else {
+                said.push(option);
             }
         }
         sound

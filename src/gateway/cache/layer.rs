@@ -101,7 +101,7 @@ use crate::gateway::kept::Kept;
 ///     default => prod
 /// "#)?;
 /// static CALLS: AtomicUsize = AtomicUsize::new(0);
-/// let backend = service_fn(async |_: Request<()>| {
+/// let backend = service_fn(async |_: Request<String>| {
 ///     let body = format!("page {}", CALLS.fetch_add(1, Ordering::Relaxed));
 ///     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body)))
 /// });
@@ -109,11 +109,11 @@ use crate::gateway::kept::Kept;
 /// let cache = layer.cache();
 /// let service = TrafficSplitLayer::new(engine).layer(layer.layer(backend));
 ///
-/// let response = service.clone().oneshot(Request::get("/catalog/7").body(())?).await?;
+/// let response = service.clone().oneshot(Request::get("/catalog/7").body(String::new())?).await?;
 /// assert_eq!(response.headers()["cache-status"], "edge; fwd=uri-miss; fwd-status=200; stored");
 /// assert_eq!(response.into_body().collect().await?.to_bytes(), "page 0");
 ///
-/// let response = service.oneshot(Request::get("/catalog/7").body(())?).await?;
+/// let response = service.oneshot(Request::get("/catalog/7").body(String::new())?).await?;
 /// assert_eq!(response.headers()["age"], "0");
 /// assert_eq!(response.into_body().collect().await?.to_bytes(), "page 0");
 ///

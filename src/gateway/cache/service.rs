@@ -115,7 +115,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send + 'static,
-    ReqBody: Send + 'static,
+    ReqBody: Body + Send + 'static,
     ResBody: Body + Send + 'static,
     ResBody::Error: Send,
 {
@@ -152,7 +152,7 @@ impl<S: Clone> CacheService<S> {
     }
 }
 
-fn plan<ReqBody, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> Plan<B> {
+fn plan<ReqBody: Body, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> Plan<B> {
     let method = request.method();
     // `None` for those that nobody decided about, too.
     let rule = request.extensions().get::<Decision>().and_then(|decision| rule(shared, decision));
@@ -172,6 +172,8 @@ fn plan<ReqBody, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> P
     let wanted = Wanted::in_headers(request.headers());
     if wanted.no_store
         || is_beyond_us(request.headers())
+        // In HTTP/2 a body needs no word of it in the head.
+        || !request.body().is_end_stream()
         || !has_one_authority(request.uri(), request.headers())
         || (request.headers().contains_key(AUTHORIZATION) && !statement.authorization)
     {
