@@ -8,7 +8,7 @@ use crate::split::KEYS;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matched {
     hits: SmallVec<[Entry; 4]>,
-    /// All keys, one behind the other.
+    /// The keys, one behind the other; statements by the same key mostly have it together.
     keys: SmallVec<[u8; 64]>,
     /// The clusters that had no available server, so that another took their place.
     pub(crate) unavailable: SmallVec<[u32; 2]>,
@@ -18,9 +18,12 @@ pub(crate) struct Matched {
 struct Entry {
     statement: u32,
     cluster: Option<u32>,
-    /// Where its key ends, which starts where the one before ends.
-    key: Option<u32>,
+    /// Where its key starts and ends.
+    key: Option<(u32, u32)>,
 }
+
+/// Among how many of the latest entries a key is looked for before it is taken down once more.
+pub(super) const ALIKE: usize = 8;
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,25 +41,64 @@ pub(crate) struct Hit<'m> {
 impl Matched {
     /// Takes one more. Not if its key does not fit in any more.
     pub(crate) fn push(&mut self, hit: Hit<'_>) -> bool {
-        if hit.key.is_some_and(|key| self.keys.len() + key.len() > KEYS) {
-            return false;
-        }
-        let key = hit.key.map(|key| {
-            self.keys.extend_from_slice(key);
-            self.keys.len() as u32
-        });
-        self.hits.push(Entry { statement: hit.statement, cluster: hit.cluster, key });
+        let place = match hit.key.map(|key| self.place(key)) {
+            Some(None) => return false,
+            place => place.flatten(),
+        };
+        self.hits.push(Entry { statement: hit.statement, cluster: hit.cluster, key: place });
         true
+    }
+
+    /// Where a key stands, or is put now. A client that sends one of a megabyte gets rid of no statement by it that has the
+    /// same key as an earlier one.
+    fn place(&mut self, key: &[u8]) -> Option<(u32, u32)> {
+        let mut latest = self.hits.iter().rev().take(ALIKE).filter_map(|entry| entry.key);
+        if let Some(known) = latest.find(|place| self.key(*place) == Some(key)) {
+            return Some(known);
+        }
+        let start = self.keys.len();
+        if start + key.len() > KEYS {
+            return None;
+        }
+        self.keys.extend_from_slice(key);
+        Some((start as u32, self.keys.len() as u32))
+    }
+
+    fn key(&self, (start, end): (u32, u32)) -> Option<&[u8]> {
+        self.keys.get(start as usize..end as usize)
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<Hit<'_>> {
         let entry = self.hits.get(at)?;
-        let start = self.hits.get(..at)?.iter().rev().find_map(|earlier| earlier.key).unwrap_or(0);
-        let key = entry.key.and_then(|end| self.keys.get(start as usize..end as usize));
+        let key = entry.key.and_then(|place| self.key(place));
         Some(Hit { statement: entry.statement, cluster: entry.cluster, key })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Hit<'_>> {
         (0..self.hits.len()).filter_map(|at| self.get(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hit(statement: u32, key: Option<&[u8]>) -> Hit<'_> {
+        Hit { statement, cluster: None, key }
+    }
+
+    #[test]
+    fn a_long_key_is_there_for_each_statement_that_has_it() {
+        let (long, other) = ([b'x'; KEYS - 1], [b'y'; KEYS]);
+        let mut matched = Matched::default();
+        assert!((0..3).all(|at| matched.push(hit(at, Some(&long)))));
+        assert!(
+            matched.push(hit(3, None))
+                && !matched.push(hit(4, Some(&other)))
+                && matched.push(hit(5, Some(b"z")))
+        );
+        let keys: Vec<_> = matched.iter().map(|hit| hit.key).collect();
+        assert_eq!(keys, [Some(&long[..]), Some(&long), Some(&long), None, Some(b"z")]);
+        assert_eq!(matched.keys.len(), KEYS);
     }
 }
