@@ -17,6 +17,8 @@ pub(super) struct Table<T> {
     revision: u64,
     /// By the place among all gateway statements; `None` for those of other kinds.
     entries: Box<[Option<Entry<T>>]>,
+    /// The places of those there are, sorted by name: no two of one kind have the same.
+    by_name: Box<[usize]>,
 }
 
 type Entry<T> = (GatewayStatement, Arc<T>);
@@ -25,7 +27,7 @@ type Entry<T> = (GatewayStatement, Arc<T>);
 
 impl<T> Kept<T> {
     pub(super) fn new(kind: StatementKind) -> Self {
-        Kept { kind, current: RwLock::new(Arc::new(Table { revision: 0, entries: Box::default() })) }
+        Kept { kind, current: RwLock::new(Arc::new(Table::new(0, Box::default()))) }
     }
 
     /// What is kept under these rules; `make` makes what is new. Decisions by earlier rules, of which there are some when
@@ -51,7 +53,7 @@ impl<T> Kept<T> {
                 })
             };
             let entries = rules.gateway().iter().map(entry).collect();
-            *current = Arc::new(Table { revision: rules.revision(), entries });
+            *current = Arc::new(Table::new(rules.revision(), entries));
         }
         current.clone()
     }
@@ -60,6 +62,15 @@ impl<T> Kept<T> {
 // === impl Table ===
 
 impl<T> Table<T> {
+    fn new(revision: u64, entries: Box<[Option<Entry<T>>]>) -> Self {
+        let mut by_name: Box<[usize]> =
+            entries.iter().enumerate().filter_map(|(at, entry)| entry.as_ref().map(|_| at)).collect();
+        let name =
+            |at: &usize| entries.get(*at).and_then(Option::as_ref).map(|(statement, _)| statement.name());
+        by_name.sort_unstable_by(|one, other| name(one).cmp(&name(other)));
+        Table { revision, entries, by_name }
+    }
+
     /// What is kept for a statement, found by its place or, under other rules than it came from, by what it is.
     pub(super) fn get(&self, index: usize, statement: &GatewayStatement) -> Option<&Arc<T>> {
         match self.entries.get(index) {
@@ -74,7 +85,13 @@ impl<T> Table<T> {
     }
 
     fn find(&self, statement: &GatewayStatement) -> Option<&Arc<T>> {
-        self.iter().find(|(kept, _)| statement.continues(kept)).map(|(_, entry)| entry)
+        let entry = |at: &usize| self.entries.get(*at).and_then(Option::as_ref);
+        // Requests wait for new tables, which look up each of up to 100,000 statements here.
+        let at = self
+            .by_name
+            .binary_search_by(|at| entry(at).map(|(kept, _)| kept.name()).cmp(&Some(statement.name())));
+        let (kept, found) = self.by_name.get(at.ok()?).and_then(entry)?;
+        statement.continues(kept).then_some(found)
     }
 }
 
