@@ -27,6 +27,7 @@ use super::policy::{Use, Wanted};
 use super::status::{Fate, Why};
 use super::stored::Stored;
 use crate::engine::{Action, Decision};
+use crate::gateway::overrides_method;
 
 /// A service whose responses are stored and answered; made by [`CacheLayer`](super::CacheLayer), where there is an example.
 ///
@@ -172,6 +173,7 @@ fn plan<ReqBody, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> P
     let wanted = Wanted::in_headers(request.headers());
     if wanted.no_store
         || is_beyond_us(request.headers())
+        || overrides_method(request.headers())
         || !has_one_authority(request.uri(), request.headers())
         || (request.headers().contains_key(AUTHORIZATION) && !statement.authorization)
     {
