@@ -308,7 +308,7 @@ async fn rfc_9111_case_by_case() {
     }
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
     // Exactly, so that none is lost in silence.
-    assert_eq!(count, 145);
+    assert_eq!(count, 147);
 }
 
 /// Texts that some part of the way would take for something that they are not.
@@ -1001,6 +1001,17 @@ async fn bodies_that_are_collected_at_a_time_have_a_bound() {
     }
     let counts = counts(&layer.cache());
     assert_eq!((counts.refused(Refusal::Overloaded), counts.stored), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_tiny_pieces_counts_for_what_they_take() {
+    let layer = CacheLayer::builder().capacity(10_000).build();
+    let (client, mut senders) = streaming(&layer, 1);
+    let answer = client.oneshot(get("/")).await.unwrap();
+    (0..100).for_each(|_| senders[0].send(data(1)).unwrap());
+    senders.clear();
+    assert_eq!(text(answer).await.len(), 100);
+    assert_eq!(counts(&layer.cache()).refused(Refusal::Overloaded), 1);
 }
 
 // === bounds and purges ===

@@ -17,7 +17,7 @@ use arbitrary::{Result, Unstructured};
 use http::{Method, Request};
 use memchr::memmem::Finder;
 
-use super::matched::Matched;
+use super::matched::{ALIKE, Matched};
 use super::run::{Outcome, Run};
 use crate::bytecode::{
     self, Check, Choice, Deal, Owner, Parts, Program, Rule, Slot, SlotId, Step, Target, Test,
@@ -167,7 +167,10 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Walked, Vec<u32>) 
                 }
             }
             kind => {
-                let fits = |key: &Vec<u8>| held + key.len() <= KEYS;
+                let alike = |key: &Vec<u8>| {
+                    noted.iter().rev().take(ALIKE).any(|(_, other, _): &Noted| other.as_ref() == Some(key))
+                };
+                let fits = |key: &Vec<u8>| alike(key) || held + key.len() <= KEYS;
                 let key = match outcome.key().map(|key| text(key).filter(fits)) {
                     Some(None) => {
                         counted.push(outcome.keyless());
@@ -175,7 +178,7 @@ fn walk(program: &Program, input: Input<'_>, chance: u64) -> (Walked, Vec<u32>) 
                     }
                     key => key.flatten(),
                 };
-                held += key.as_ref().map_or(0, Vec::len);
+                held += key.as_ref().filter(|key| !alike(key)).map_or(0, Vec::len);
                 let leads = kind == StatementKind::Mirror;
                 let cluster = leads.then(|| settle(rule.outcome, 0, &mut counted));
                 counted.push(outcome.cell);

@@ -8,7 +8,7 @@ use crate::split::KEYS;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matched {
     hits: SmallVec<[Entry; 4]>,
-    /// All keys, one behind the other.
+    /// The keys, one behind the other; statements by the same key mostly have it together.
     keys: SmallVec<[u8; 64]>,
     /// The clusters that had no available server, so that another took their place.
     pub(crate) unavailable: SmallVec<[u32; 2]>,
@@ -18,11 +18,12 @@ pub(crate) struct Matched {
 struct Entry {
     statement: u32,
     cluster: Option<u32>,
-    /// Whether it has a key; that starts where the one before ends,
-    keyed: bool,
-    /// and ends here.
-    end: u32,
+    /// Where its key starts and ends.
+    key: Option<(u32, u32)>,
 }
+
+/// Among how many of the latest entries a key is looked for before it is taken down once more.
+pub(super) const ALIKE: usize = 8;
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,20 +41,36 @@ pub(crate) struct Hit<'m> {
 impl Matched {
     /// Takes one more. Not if its key does not fit in any more.
     pub(crate) fn push(&mut self, hit: Hit<'_>) -> bool {
-        if hit.key.is_some_and(|key| self.keys.len() + key.len() > KEYS) {
-            return false;
-        }
-        self.keys.extend_from_slice(hit.key.unwrap_or_default());
-        let (keyed, end) = (hit.key.is_some(), self.keys.len() as u32);
-        self.hits.push(Entry { statement: hit.statement, cluster: hit.cluster, keyed, end });
+        let place = match hit.key.map(|key| self.place(key)) {
+            Some(None) => return false,
+            place => place.flatten(),
+        };
+        self.hits.push(Entry { statement: hit.statement, cluster: hit.cluster, key: place });
         true
+    }
+
+    /// Where a key stands, or is put now. A client that sends one of a megabyte gets rid of no statement by it that has the
+    /// same key as an earlier one.
+    fn place(&mut self, key: &[u8]) -> Option<(u32, u32)> {
+        let mut latest = self.hits.iter().rev().take(ALIKE).filter_map(|entry| entry.key);
+        if let Some(known) = latest.find(|place| self.key(*place) == Some(key)) {
+            return Some(known);
+        }
+        let start = self.keys.len();
+        if start + key.len() > KEYS {
+            return None;
+        }
+        self.keys.extend_from_slice(key);
+        Some((start as u32, self.keys.len() as u32))
+    }
+
+    fn key(&self, (start, end): (u32, u32)) -> Option<&[u8]> {
+        self.keys.get(start as usize..end as usize)
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<Hit<'_>> {
         let entry = self.hits.get(at)?;
-        let before = at.checked_sub(1).and_then(|before| self.hits.get(before));
-        let start = before.map_or(0, |before| before.end);
-        let key = self.keys.get(start as usize..entry.end as usize).filter(|_| entry.keyed);
+        let key = entry.key.and_then(|place| self.key(place));
         Some(Hit { statement: entry.statement, cluster: entry.cluster, key })
     }
 
@@ -64,37 +81,24 @@ impl Matched {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
-    use proptest::prelude::*;
-
     use super::*;
 
-    proptest! {
-        #[test]
-        fn what_was_taken_is_what_there_is(
-            hits in proptest::collection::vec(
-                (any::<u32>(), proptest::option::of(any::<u32>()), proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40))),
-                0..20,
-            ),
-        ) {
-            let mut matched = Matched::default();
-            let hits = hits.iter().map(|(statement, cluster, key)| Hit { statement: *statement, cluster: *cluster, key: key.as_deref() });
-            let taken: Vec<_> = hits.filter(|hit| matched.push(*hit)).collect();
-            prop_assert_eq!(matched.iter().collect::<Vec<_>>(), taken);
-        }
+    fn hit(statement: u32, key: Option<&[u8]>) -> Hit<'_> {
+        Hit { statement, cluster: None, key }
     }
 
-    /// As many as a text may have statements: a look at each must not be one at all before it.
     #[test]
-    fn many_without_a_key_are_gone_through_at_once() {
+    fn a_long_key_is_there_for_each_statement_that_has_it() {
+        let (long, other) = ([b'x'; KEYS - 1], [b'y'; KEYS]);
         let mut matched = Matched::default();
-        for statement in 0..50_000 {
-            assert!(matched.push(Hit { statement, cluster: None, key: None }));
-        }
-        let begin = Instant::now();
-        assert_eq!(matched.iter().count(), 50_000);
-        let took = begin.elapsed();
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!((0..3).all(|at| matched.push(hit(at, Some(&long)))));
+        assert!(
+            matched.push(hit(3, None))
+                && !matched.push(hit(4, Some(&other)))
+                && matched.push(hit(5, Some(b"z")))
+        );
+        let keys: Vec<_> = matched.iter().map(|hit| hit.key).collect();
+        assert_eq!(keys, [Some(&long[..]), Some(&long), Some(&long), None, Some(b"z")]);
+        assert_eq!(matched.keys.len(), KEYS);
     }
 }

@@ -77,6 +77,15 @@ pub mod limit;
 pub mod mirror;
 mod refused;
 
+/// Whether a request names another method than its own, by one of the fields that web frameworks heed in its place: what
+/// looks safe may not be, and its answer is not one to the method that we see.
+#[cfg(any(feature = "cache", feature = "mirror"))]
+fn overrides_method(headers: &http::HeaderMap) -> bool {
+    ["x-http-method-override", "x-http-method", "x-method-override"]
+        .iter()
+        .any(|name| headers.contains_key(*name))
+}
+
 #[cfg(feature = "analyse")]
 pub use analyse::{AnalyseLayer, Analysis};
 #[cfg(any(feature = "deny", feature = "limit"))]

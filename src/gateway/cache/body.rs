@@ -44,6 +44,9 @@ pub(super) enum Piece<B: Body> {
     Failed(B::Error),
 }
 
+/// What a piece takes besides its bytes, here and in the client's queue: a body may come in pieces of one byte.
+const PIECE: u64 = 128;
+
 /// How many bytes of bodies are being collected at a time.
 #[derive(Debug)]
 pub(super) struct Collecting {
@@ -213,7 +216,7 @@ impl<B: Body> Filling<B> {
             let refusal = if collected > self.limit {
                 Some(Refusal::TooLarge)
             } else {
-                (!self.share.take(data.len() as u64)).then_some(Refusal::Overloaded)
+                (!self.share.take(data.len() as u64 + PIECE)).then_some(Refusal::Overloaded)
             };
             if refusal.is_some() {
                 let _ = self.client.send(Piece::Data(data));

@@ -47,7 +47,8 @@ use crate::gateway::kept::Kept;
 ///
 /// `GET`, and `HEAD` from what `GET` stored; both also when they are conditional, with 304. The directives of the request
 /// `no-cache`, `no-store`, `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are obeyed. Ranges, conditions by
-/// `If-Match`, upgrades and requests with a body pass by.
+/// `If-Match`, upgrades, requests with a body, and those that name another method in `X-HTTP-Method-Override` or its likes
+/// pass by.
 ///
 /// A stale response is asked about before it is used. It answers at once and is asked about meanwhile if that is allowed by
 /// `stale` in the statement or by `stale-while-revalidate` in the response, whichever is longer; and when the backend fails or

@@ -99,7 +99,11 @@ impl Terms {
         if headers.contains_key(SET_COOKIE) && !rule.set_cookie {
             return Err(Refusal::SetCookie);
         }
-        if headers.get_all(VARY).iter().any(|value| value.as_bytes().contains(&b'*')) {
+        // What is no name selects by something that we do not know.
+        let is_name = |name: &[u8]| name.is_empty() || name != b"*" && HeaderName::from_bytes(name).is_ok();
+        let mut varies =
+            headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+        if !varies.all(|name| is_name(name.trim_ascii())) {
             return Err(Refusal::Vary);
         }
         let date = headers.get(DATE).and_then(date);

@@ -27,6 +27,7 @@ use super::policy::{Use, Wanted};
 use super::status::{Fate, Why};
 use super::stored::Stored;
 use crate::engine::{Action, Decision};
+use crate::gateway::overrides_method;
 
 /// A service whose responses are stored and answered; made by [`CacheLayer`](super::CacheLayer), where there is an example.
 ///
@@ -174,6 +175,7 @@ fn plan<ReqBody: Body, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>
         || is_beyond_us(request.headers())
         // In HTTP/2 a body needs no word of it in the head.
         || !request.body().is_end_stream()
+        || overrides_method(request.headers())
         || !has_one_authority(request.uri(), request.headers())
         || (request.headers().contains_key(AUTHORIZATION) && !statement.authorization)
     {

@@ -26,7 +26,7 @@ use crate::gateway::kept::Kept;
 ///
 /// By default the values of `Authorization`, `Proxy-Authorization`, of all cookies in `Cookie` and `Set-Cookie` whose names and
 /// attributes stay, of every header field that the application marked as
-/// [sensitive](http::HeaderValue::is_sensitive), and user and password in a target. More is named, or allowed, here. A value
+/// [sensitive](http::HeaderValue::is_sensitive), and user and password in a target, also one in `Host`, `Referer` or `Location`. More is named, or allowed, here. A value
 /// that is redacted is never kept: `[redacted]` stands in its place.
 ///
 /// Bodies are captured as they are, and may hold secrets too; [`body_bytes(0)`](Self::body_bytes) captures none.

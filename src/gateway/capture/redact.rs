@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::header::{
-    AUTHORIZATION, CONTENT_LOCATION, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    AUTHORIZATION, CONTENT_LOCATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
     PROXY_AUTHORIZATION, REFERER, SET_COOKIE,
 };
 use http::{HeaderMap as Headers, Uri};
@@ -89,8 +89,10 @@ impl Redact {
                 Some(attributes) => format!("{pair};{}", String::from_utf8_lossy(attributes)),
                 None => pair,
             }
+        } else if name == HOST {
+            without_user(&String::from_utf8_lossy(bytes)).to_owned()
         } else if [REFERER, LOCATION, CONTENT_LOCATION].contains(name) {
-            self.target(&String::from_utf8_lossy(bytes))
+            self.reference(&String::from_utf8_lossy(bytes))
         } else {
             String::from_utf8_lossy(bytes).into_owned()
         }
@@ -130,20 +132,37 @@ impl Redact {
         }
     }
 
-    /// A URI with its query's parameters looked at.
-    fn target(&self, text: &str) -> String {
-        let Some((path, rest)) = text.split_once('?').filter(|_| !self.query.is_empty()) else {
-            return text.to_owned();
-        };
-        let (query, fragment) = match rest.split_once('#') {
-            Some((query, fragment)) => (query, Some(fragment)),
-            None => (rest, None),
-        };
-        let query = self.form(query);
-        match fragment {
-            Some(fragment) => format!("{path}?{query}#{fragment}"),
-            None => format!("{path}?{query}"),
+    /// A URI reference of a header field, without user and password.
+    fn reference(&self, text: &str) -> String {
+        let (before, after) = text.split_once("//").unwrap_or(("", text));
+        let end = after.find(['/', '?', '#', '\\']).unwrap_or(after.len());
+        let (authority, rest) = after.split_at_checked(end).unwrap_or((after, ""));
+        // Only a scheme stands before an authority.
+        let is_authority = text.contains("//") && !before.contains(['/', '?', '#']);
+        match authority.rsplit_once('@').filter(|_| is_authority) {
+            Some((_, host)) => self.target(&format!("{before}//{host}{rest}")),
+            None => self.target(text),
         }
+    }
+
+    /// A URI with its parameters looked at, those of the query and those that stand in the fragment as in a query.
+    fn target(&self, text: &str) -> String {
+        if self.query.is_empty() {
+            return text.to_owned();
+        }
+        let (rest, fragment) = match text.split_once('#') {
+            Some((rest, fragment)) => (rest, Some(fragment)),
+            None => (text, None),
+        };
+        let mut shown = match rest.split_once('?') {
+            Some((path, query)) => format!("{path}?{}", self.form(query)),
+            None => rest.to_owned(),
+        };
+        if let Some(fragment) = fragment {
+            shown.push('#');
+            shown.push_str(&self.form(fragment));
+        }
+        shown
     }
 
     /// Parameters as forms write them.
@@ -197,6 +216,11 @@ mod tests {
             ("set-cookie", "abc", "[redacted]"),
             ("x-api-key", "abc", "abc"),
             ("referer", "https://a.test/?token=1", "https://a.test/?token=1"),
+            ("referer", "https://user:secret@a.test/b?c=d@e", "https://a.test/b?c=d@e"),
+            ("location", "//user:secret@a.test", "//a.test"),
+            ("location", "/a//user@b", "/a//user@b"),
+            ("content-location", "http://a@b:c@a.test#x", "http://a.test#x"),
+            ("host", "user:secret@a.test", "a.test"),
         ] {
             assert_eq!(shown(&redact, name, value), want);
         }
@@ -221,6 +245,8 @@ mod tests {
                 "https://a.test/?a=1&to+ken=[redacted]&to%20ken&b#c",
             ),
             ("location", "/x?to%20ken=%41", "/x?to%20ken=[redacted]"),
+            ("location", "https://app.test/#to+ken=1&b=2", "https://app.test/#to+ken=[redacted]&b=2"),
+            ("location", "/x?a=1#to+ken=1?c", "/x?a=1#to+ken=[redacted]"),
         ] {
             assert_eq!(shown(&redact, name, value), want);
         }

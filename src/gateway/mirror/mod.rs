@@ -57,7 +57,8 @@
 //! copy, and a request that has it is not copied again, so that a shadow may be behind this gateway itself.
 //!
 //! Only requests with safe methods (`GET`, `HEAD`, `OPTIONS`, `TRACE`) are copied, unless the statement says `with unsafe`; upgrades and
-//! `CONNECT` never are.
+//! `CONNECT` never are. One that names another method in `X-HTTP-Method-Override`, `X-HTTP-Method` or `X-Method-Override`
+//! counts as unsafe.
 //!
 //! # What it cannot do to the request
 //!

@@ -17,6 +17,7 @@ use super::layer::MirrorLayer;
 use super::pending::{Head, Pending};
 use super::shadow::Copy;
 use crate::engine::{Action, Decision, Match, Mirror};
+use crate::gateway::overrides_method;
 use crate::middleware::header_value;
 
 /// A service whose requests are copied as the rules say; made by [`MirrorLayer`], where there are examples.
@@ -143,7 +144,7 @@ impl MirrorLayer {
         if request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE) {
             return Err(Why::Upgrade);
         }
-        if !unsafe_methods && !request.method().is_safe() {
+        if !unsafe_methods && (!request.method().is_safe() || overrides_method(request.headers())) {
             return Err(Why::UnsafeMethod);
         }
         let shadow = hit.cluster_index().and_then(|cluster| self.shared.shadows.get(cluster)?.clone());
