@@ -208,6 +208,38 @@ async fn a_decision_that_is_followed_is_guarded_all_the_same() {
     assert!(engine.follow("gray").unwrap().denied().is_none());
 }
 
+#[tokio::test]
+async fn of_a_followed_request_statements_see_nothing_that_only_we_may_set() {
+    let engine = engine("deny d: header(x-cluster) == \"gray\" => 403\ndefault => prod_a");
+    let follow = Follow::new(Carrier::default(), Trusted::networks(["10.0.0.0/8"]).unwrap());
+    let layer = TrafficSplitLayer::new(engine).follow(follow);
+    let layer = layer.request_header(http::HeaderName::from_static("x-cluster"));
+    let service = layer.layer(service_fn(async |request: Request<()>| {
+        Ok::<_, Infallible>(Response::new(request.extensions().get::<Decision>().cloned().unwrap()))
+    }));
+    for baggage in ["pointsman=gray", "other=1"] {
+        let request = Request::get("/").header("baggage", baggage).header("x-cluster", "gray");
+        let request = request.extension(PeerAddr("10.0.0.7:4711".parse().unwrap())).body(()).unwrap();
+        let decision = service.clone().oneshot(request).await.unwrap().into_body();
+        assert_eq!(decision.is_followed(), baggage.starts_with("pointsman"));
+        assert!(decision.denied().is_none(), "{baggage}");
+    }
+}
+
+#[test]
+fn where_a_copy_goes_is_no_part_of_why_a_request_goes_where_it_goes() {
+    let engine = engine(
+        "cluster two = gray 50 else next, prod_b 50 by header(x)
+         mirror m: true => two
+         default => prod_a",
+    );
+    let request = get(&[("x", "1")]);
+    let decision = engine.decide_where(&request, |_| false);
+    assert_eq!(decision.matches().count(), 1);
+    let told = decision.explain(&request);
+    assert!(told.dealt.is_empty() && told.fallbacks.is_empty(), "{told}");
+}
+
 // === fallbacks ===
 
 /// The cluster of a request when only these are available.

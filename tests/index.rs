@@ -179,16 +179,16 @@ fn a_report_says_what_leads_to_a_route() {
         _ => format!(r#"path != "/{i}""#),
     }));
     insta::assert_snapshot!(rules.rules().reach(), @r#"
-    10 routes are found by the range of ip, or by the text of cookie(a)
-    10 routes are found by the start of lower(header(x))
-    10 routes are found by the text of host
-    10 routes are asked for every request: r3, r7, r11, r15, r19, r23, r27, r31, …
+    10 rules are found by the range of ip, or by the text of cookie(a)
+    10 rules are found by the start of lower(header(x))
+    10 rules are found by the text of host
+    10 rules are asked for every request: r3, r7, r11, r15, r19, r23, r27, r31, …
     "#);
     let routes = rules.rules().reach().routes;
     assert_eq!((routes.len(), routes[3].by.len(), &*routes[5].route), (40, 0, "r5"));
     let few = engine((0..3).map(|i| format!(r#"host == "h{i}""#)));
     insta::assert_snapshot!(few.rules().reach(), @r#"
-        3 routes are asked for every request: r0, r1, r2
+        3 rules are asked for every request: r0, r1, r2
     "#);
 }
 

@@ -350,7 +350,9 @@ impl Outcome {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.deal().map_or(0, |deal| size_of::<Deal>() + 64 * deal.targets.len())
+        size_of::<Self>()
+            + self.deal().map_or(0, |deal| size_of::<Deal>() + 64 * deal.targets.len())
+            + self.fallbacks.as_ref().map_or(0, |fallbacks| size_of_val(&**fallbacks))
     }
 }
 

@@ -142,8 +142,9 @@ pub(crate) fn guard(
                     continue;
                 }
             }
+            // Whom a copy goes to is no part of why the request goes where it goes.
             let cluster =
-                statement.mirror.as_ref().map(|mirror| settle(rules, mirror, 0, input, chance, observer));
+                statement.mirror.as_ref().map(|mirror| settle(rules, mirror, 0, input, chance, &mut ()));
             matched.push(Noted { statement: index, key: key.flatten(), cluster });
             denied |= kind == StatementKind::Deny && statement.state == State::Live;
             cached |= kind == StatementKind::Cache && statement.state == State::Live;

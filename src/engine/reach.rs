@@ -22,7 +22,7 @@ use crate::schema::StatementKind;
 /// let reach = engine.rules().reach();
 /// assert_eq!(reach.routes[0].by, ["the text of host"]);
 /// let table = reach.to_string();
-/// assert!(table.contains("1000 routes are found by the text of host"));
+/// assert!(table.contains("1000 rules are found by the text of host"));
 /// assert!(table.contains("1 route is asked for every request: bots"));
 /// # Ok::<(), pointsman::BuildError>(())
 /// ```
@@ -80,7 +80,7 @@ impl fmt::Display for Reach {
             *ways.entry(reached.by.join(", or by ")).or_default() += 1;
         }
         for (way, count) in ways {
-            writeln!(f, "{count:>5} {} found by {way}", if count == 1 { "route is" } else { "routes are" })?;
+            writeln!(f, "{count:>5} {} found by {way}", if count == 1 { "rule is" } else { "rules are" })?;
         }
         let always: Vec<_> = self.routes.iter().filter(|reached| reached.by.is_empty()).collect();
         if let Some((named, count)) =
@@ -88,7 +88,7 @@ impl fmt::Display for Reach {
         {
             let named: Vec<_> = named.map(|reached| visible(&reached.route).to_string()).collect();
             let more = if count > NAMED { ", …" } else { "" };
-            let are = if count == 1 { "route is" } else { "routes are" };
+            let are = if count == 1 { "rule is" } else { "rules are" };
             writeln!(f, "{count:>5} {are} asked for every request: {}{more}", named.join(", "))?;
         }
         Ok(())

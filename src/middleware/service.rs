@@ -73,7 +73,10 @@ impl Tags {
     /// Decides, and tags the request. Returns the cluster, and the headers that the response gets.
     #[inline]
     pub(super) fn tag<B>(&self, request: &mut Request<B>) -> (usize, [Option<(HeaderName, HeaderValue)>; 2]) {
-        let followed = self.follow.as_ref().and_then(|follow| follow.decide(&self.engine, request));
+        let followed = self
+            .follow
+            .as_ref()
+            .and_then(|follow| follow.decide(&self.engine, request, self.request_header.as_ref()));
         // Before deciding: rules must not see what only we may set. Removes every value of the name.
         if let Some(header) = &self.request_header {
             request.headers_mut().remove(header);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::Request;
+use http::header::HeaderName;
 
 use super::Carrier;
 use super::carrier::Carried;
@@ -115,11 +116,13 @@ impl Follow {
         self.only.as_ref().is_none_or(|only| only.iter().any(|name| **name == *cluster))
     }
 
-    /// The decision that a request carries, if it is to be followed. Takes away what an untrusted peer sent.
+    /// The decision that a request carries, if it is to be followed. Takes away what an untrusted peer sent, and from a request
+    /// that is followed the header that is `ours` to set.
     pub(in crate::middleware) fn decide<B>(
         &self,
         engine: &Engine,
         request: &mut Request<B>,
+        ours: Option<&HeaderName>,
     ) -> Option<Decision> {
         let add = |count: &AtomicU64| _ = count.fetch_add(1, Ordering::Relaxed);
         if !engine.schema().is_trusted_peer(&self.trusted, RequestHead::from(&*request)) {
@@ -131,7 +134,13 @@ impl Follow {
         let followed = match self.carrier.read(request.headers()) {
             Carried::Nothing => return None,
             Carried::Cluster(cluster) if !self.is_followed(&cluster) => return None,
-            Carried::Cluster(cluster) => engine.follow_request(&cluster, &*request),
+            Carried::Cluster(cluster) => {
+                // Statements see no more of what only we may set than rules do.
+                if let Some(ours) = ours {
+                    request.headers_mut().remove(ours);
+                }
+                engine.follow_request(&cluster, &*request)
+            }
             Carried::Unreadable => None,
         };
         if followed.is_none() {
