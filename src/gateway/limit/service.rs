@@ -111,7 +111,7 @@ impl LimitLayer {
                 continue;
             };
             for (at, hit) in limits_of(decision).enumerate().take(at) {
-                if !empty.contains(&at)
+                if empty.binary_search(&at).is_err()
                     && let Some(kind) = kept.get(hit.index(), hit.statement())
                 {
                     kind.buckets.give_back(hit.key(), kind.buckets.rate(share));

@@ -40,6 +40,11 @@ use group::Group;
 /// off is not seen. A request whose future is dropped before that, as when the client goes away, says nothing: neither does one that
 /// [`IsolateLayer`](super::IsolateLayer) around an upstream has shed.
 ///
+/// **What a client does with its upload counts too**, as it cannot be told apart here: a body that breaks off is an error of
+/// most clients, and one that comes slowly uses the time up, so that some hostile requests can take a healthy upstream out.
+/// A service that knows better answers such a request itself, with [`Refused::Shed`](super::Refused::Shed) in the
+/// extensions of its response: then it says nothing about the upstream.
+///
 /// So the timeout has to be the one of [the settings](HealthSettings::timeout). Another one around the whole, that is
 /// shorter, drops the future, and an upstream that hangs is never seen to fail.
 ///
