@@ -276,16 +276,20 @@ fn what_matches_of_the_service_gateway_is_one_allocation() {
 
 #[test]
 fn the_memory_of_a_decision_does_not_grow_with_the_keys_of_the_service_gateway() {
-    let rule = |i: usize| format!("limit l{i}: true => 5/s by lower(header(x) ?? \"{i}\")\n");
+    let rule = |i: usize| format!("limit l{i}: true => 5/s by lower(header(x{}) ?? \"{i}\")\n", i % 100);
     let text = (0..2000).map(rule).collect::<String>() + "default => prod";
     let schema = Schema::new().clusters(["prod"]).gateway(StatementKind::GATEWAY);
     let engine = Engine::builder().schema(schema).build(text).unwrap();
-    // 16 KB of text a statement: 32 MB.
-    let request = Request::get("/").header("x", "A".repeat(16_001)).body(()).unwrap();
+    // 16 KB of text a statement, each unlike the last: 32 MB.
+    let mut request = Request::get("/").body(()).unwrap();
+    for i in 0..100 {
+        let name = http::HeaderName::try_from(format!("x{i}")).unwrap();
+        request.headers_mut().insert(name, format!("{i}{}", "A".repeat(16_000)).parse().unwrap());
+    }
     engine.decide(&request);
     let mut matched = 0;
     let info = measure(|| matched = engine.decide(&request).matches().count());
-    assert_eq!(matched, (1 << 20) / 16_001);
+    assert!((65..70).contains(&matched), "{matched}");
     assert!(info.bytes_max < 8 << 20, "{}", info.bytes_max);
 }
 
