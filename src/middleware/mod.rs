@@ -81,8 +81,8 @@ pub use extract::NoDecision;
 pub use future::ResponseFuture;
 #[cfg(feature = "health")]
 pub use health::{
-    Attempt, ClusterHealth, Health, HealthSettings, HealthStatus, UpstreamHealth, UpstreamState, Upstreams,
-    UpstreamsError, UpstreamsErrorKind, UpstreamsFuture, Watched,
+    Attempt, ClusterHealth, Health, HealthSettings, HealthStatus, UploadBody, UploadLayer, UploadService,
+    UpstreamHealth, UpstreamState, Upstreams, UpstreamsError, UpstreamsErrorKind, UpstreamsFuture, Watched,
 };
 pub use in_flight::{
     Drained, InFlight, InFlightBody, InFlightFuture, InFlightLayer, InFlightSplit, UnknownCluster,

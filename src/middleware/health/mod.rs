@@ -14,6 +14,7 @@ mod service;
 mod settings;
 mod status;
 mod trace;
+mod upload;
 mod watched;
 
 use std::collections::HashSet;
@@ -24,6 +25,7 @@ pub use error::{UpstreamsError, UpstreamsErrorKind};
 pub use service::{Upstreams, UpstreamsFuture};
 pub use settings::HealthSettings;
 pub use status::{ClusterHealth, HealthStatus, UpstreamHealth, UpstreamState};
+pub use upload::{UploadBody, UploadLayer, UploadService};
 pub use watched::{Attempt, Watched};
 
 use crate::engine::Engine;
@@ -40,10 +42,9 @@ use group::Group;
 /// off is not seen. A request whose future is dropped before that, as when the client goes away, says nothing: neither does one that
 /// [`IsolateLayer`](super::IsolateLayer) around an upstream has shed.
 ///
-/// **What a client does with its upload counts too**, as it cannot be told apart here: a body that breaks off is an error of
-/// most clients, and one that comes slowly uses the time up, so that some hostile requests can take a healthy upstream out.
-/// A service that knows better answers such a request itself, with [`Refused::Shed`](super::Refused::Shed) in the
-/// extensions of its response: then it says nothing about the upstream.
+/// **What a client does with its upload counts too**, unless an [`UploadLayer`] stands around the upstreams: a body that breaks off
+/// is an error of the request to the upstream, and one that does not go on runs into the timeout. Put the layer there wherever
+/// clients are strangers: five such uploads take a healthy upstream out.
 ///
 /// So the timeout has to be the one of [the settings](HealthSettings::timeout). Another one around the whole, that is
 /// shorter, drops the future, and an upstream that hangs is never seen to fail.

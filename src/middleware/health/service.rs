@@ -15,6 +15,7 @@ use tower_service::Service;
 use super::accrual::Outcome;
 use super::clock::{Sleep, sleep};
 use super::group::{Group, Ticket};
+use super::upload::Upload;
 use crate::middleware::isolate::Refused;
 
 /// The upstreams of one cluster as one service; made by [`Health::upstreams`](super::Health::upstreams).
@@ -68,6 +69,7 @@ pin_project! {
             deadline: Sleep,
             // Behind the future, so that it is dropped after it.
             ticket: Ticket,
+            upload: Option<Upload>,
         },
         Unavailable {
             retry_after: Duration,
@@ -101,7 +103,8 @@ where
             Ok((at, ticket)) => match self.services.get(at) {
                 Some(service) => {
                     let deadline = sleep(ticket.settings().timeout);
-                    State::Called { inner: Oneshot::new(service.clone(), request), deadline, ticket }
+                    let upload = request.extensions().get().cloned();
+                    State::Called { inner: Oneshot::new(service.clone(), request), deadline, ticket, upload }
                 }
                 // There are as many services as upstreams.
                 None => State::Unavailable { retry_after: Duration::ZERO },
@@ -135,15 +138,25 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Called { inner, deadline, ticket } => {
+            StateProjection::Called { inner, deadline, ticket, upload } => {
+                // What came of a request whose body was at fault says nothing.
+                let upload = upload.as_ref();
+                let nothing = || match upload {
+                    Some(upload) if upload.is_to_blame() => Outcome::Abandoned,
+                    _ => Outcome::Failure,
+                };
                 if let Poll::Ready(result) = inner.poll(cx) {
-                    ticket.ended(outcome(&result, ticket));
+                    let outcome = match &result {
+                        Ok(response) => outcome(response, ticket),
+                        Err(_) => nothing(),
+                    };
+                    ticket.ended(outcome);
                     return Poll::Ready(result);
                 }
                 if deadline.poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                ticket.ended(Outcome::Failure);
+                ticket.ended(nothing());
                 Poll::Ready(Ok(Refused::TimedOut.response(None)))
             }
             StateProjection::Unavailable { retry_after } => {
@@ -153,12 +166,11 @@ where
     }
 }
 
-fn outcome<B, E>(result: &Result<Response<B>, E>, ticket: &Ticket) -> Outcome {
-    match result {
+fn outcome<B>(response: &Response<B>, ticket: &Ticket) -> Outcome {
+    match response {
         // There was no room before the upstream, which has not seen the request.
-        Ok(response) if response.extensions().get() == Some(&Refused::Shed) => Outcome::Abandoned,
-        Ok(response) if (ticket.settings().is_failure)(response.status()) => Outcome::Failure,
-        Ok(_) => Outcome::Success,
-        Err(_) => Outcome::Failure,
+        response if response.extensions().get() == Some(&Refused::Shed) => Outcome::Abandoned,
+        response if (ticket.settings().is_failure)(response.status()) => Outcome::Failure,
+        _ => Outcome::Success,
     }
 }
