@@ -664,6 +664,29 @@ async fn what_is_for_one_alone_lets_all_others_go_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_what_was_for_one_alone_lately() {
+    let gate = Gate::saying(&[("cache-control", "private")]);
+    let layer = CacheLayer::new();
+    let client = client(&engine("cache c: true => 60s"), &layer, gate.service());
+    gate.open.add_permits(1);
+    client.clone().oneshot(get("/")).await.unwrap();
+    let answers = stampede(&client, 10, |_| get("/"));
+    settle().await;
+    assert_eq!(gate.calls(), 11, "all at once");
+    gate.open.add_permits(10);
+    assert_eq!(bodies(answers).await.len(), 10);
+    // Of another thing nothing is known, and after some seconds of this one neither.
+    tokio::time::advance(Duration::from_secs(6)).await;
+    for (path, calls) in [("/other", 12), ("/", 22)] {
+        let answers = stampede(&client, 10, |_| get(path));
+        settle().await;
+        assert_eq!(gate.calls(), calls, "{path}");
+        gate.open.add_permits(10);
+        assert_eq!(bodies(answers).await.len(), 10);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_one_who_goes_is_cancelled_another_goes() {
     let gate = Gate::saying(&[]);
     let layer = CacheLayer::new();

@@ -23,7 +23,7 @@ use crate::schema::StatementKind;
 /// assert_eq!(reach.routes[0].by, ["the text of host"]);
 /// let table = reach.to_string();
 /// assert!(table.contains("1000 rules are found by the text of host"));
-/// assert!(table.contains("1 route is asked for every request: bots"));
+/// assert!(table.contains("1 rule is asked for every request: bots"));
 /// # Ok::<(), pointsman::BuildError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

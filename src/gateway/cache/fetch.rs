@@ -82,6 +82,7 @@ impl Asked {
                 Joined::Lead(lead) => {
                     return self.lead_with(ready, unready, request, Some(lead), found).await;
                 }
+                Joined::Alone => return self.lead_with(ready, unready, request, None, found).await,
                 Joined::Wait(waits) => waits,
             };
             // Another one may need it.
@@ -144,7 +145,7 @@ impl Asked {
     pub(super) fn lead(&self, found: &Found) -> Option<Lead> {
         match self.shared.flights.join(&self.flight(found), self.ticket) {
             Joined::Lead(lead) => Some(lead),
-            Joined::Wait(_) => None,
+            Joined::Alone | Joined::Wait(_) => None,
         }
     }
 
