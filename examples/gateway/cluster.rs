@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use pointsman::PeerAddr;
@@ -20,7 +20,7 @@ use tower::Service;
 use super::body::{BoxError, Download, Upload};
 use super::connection::{Failed, send};
 use super::fault::Fault;
-use super::headers::{self, ClientName};
+use super::headers::{self, ClientName, Seen};
 use super::tunnel::{self, Tunnels};
 use super::upstream::Upstream;
 
@@ -109,14 +109,15 @@ where
 
 impl Shared {
     async fn answer(&self, mut request: Box<Request<Upload>>) -> Response<Download> {
-        let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut *request));
+        let seen = Seen::of(request.headers());
+        let upgrade = seen.has(Seen::UPGRADE).then(|| hyper::upgrade::on(&mut *request));
         // All that was left with the request ends here; the decision too, which keeps its rules alive.
         let left = std::mem::take(request.extensions_mut());
         // A copy for a mirror has the peer alone.
         let copied = || left.get::<PeerAddr>().map(|PeerAddr(peer)| ClientName::new(peer.ip()));
         match left.get::<ClientName>() {
-            Some(name) => headers::announce(request.headers_mut(), Some(name)),
-            None => headers::announce(request.headers_mut(), copied().as_ref()),
+            Some(name) => headers::announce(request.headers_mut(), seen, Some(name)),
+            None => headers::announce(request.headers_mut(), seen, copied().as_ref()),
         }
         // Before the wait.
         drop(left);
@@ -132,11 +133,12 @@ impl Shared {
             return unusable("the server switched to a protocol that nobody asked for");
         }
         // hyper takes chunks off, and nothing else.
-        if response.headers().contains_key(TRANSFER_ENCODING) && !headers::only_chunked(response.headers()) {
+        let seen = Seen::of(response.headers());
+        if seen.has(Seen::TRANSFER_ENCODING) && !headers::only_chunked(response.headers()) {
             return unusable("the server used a transfer coding that nobody asked for");
         }
         *response.version_mut() = Version::HTTP_11;
-        headers::tidy_response(response.headers_mut(), switching);
+        headers::tidy_response(response.headers_mut(), seen, switching);
         match upgrade {
             Some(client) if switching => tunnel::join(response, client, &self.tunnels),
             _ => response,

@@ -110,18 +110,29 @@ impl Connection {
         self.patience.restart();
         // The response can only come out of what the driver does, and that is polled right before it: so nobody needs to
         // be woken for it, and no budget may stop it.
+        let (mut begun, mut quiet) = (false, false);
         let received = {
             let mut response = pin!(unconstrained(self.send.try_send_request(*request)));
             poll_fn(|cx| {
+                let mut nobody = Context::from_waker(Waker::noop());
+                // What woke us is mostly all of the response. Read for nobody, it leaves the connection with nobody to
+                // wake, as the pool wants it; and to take its body wakes nobody either, which would be ourselves.
+                if begun && progress.is_none() {
+                    self.drive(&mut nobody);
+                    if let Poll::Ready(received) = response.as_mut().poll(&mut nobody) {
+                        quiet = true;
+                        return Poll::Ready(received.map_err(Some));
+                    }
+                }
+                begun = true;
                 let over = self.drive(cx);
-                if let Poll::Ready(received) = response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-                {
+                if let Poll::Ready(received) = response.as_mut().poll(&mut nobody) {
                     return Poll::Ready(received.map_err(Some));
                 }
                 if over {
                     // A request that it has not begun comes back.
                     self.driver = None;
-                    let received = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                    let received = response.as_mut().poll(&mut nobody);
                     return received.map_err(Some);
                 }
                 while self.patience.poll(cx).is_ready() {
@@ -141,7 +152,7 @@ impl Connection {
         let was_used = std::mem::replace(&mut self.used, true);
         let failed = |fault| Failed { fault, unsent: None, was_used };
         match received {
-            Ok(response) => Ok(self.carry(response, held)),
+            Ok(response) => Ok(self.carry(response, held, quiet)),
             Err(Some(mut error)) => {
                 let unsent = error.take_message().map(Box::new);
                 let fault = match &progress {
@@ -157,10 +168,10 @@ impl Connection {
         }
     }
 
-    /// The response, and whoever still has to read it.
-    fn carry(mut self: Box<Self>, response: Response<Incoming>, held: Held) -> Response<Download> {
+    /// The response, and whoever still has to read it. `quiet` where the connection has nobody to wake.
+    fn carry(mut self: Box<Self>, response: Response<Incoming>, held: Held, quiet: bool) -> Response<Download> {
         // A short body is here together with its head.
-        if self.send.is_ready() && self.is_idle() {
+        if self.send.is_ready() && if quiet { !self.over } else { self.is_idle() } {
             held.check_in(self);
             return response.map(Download::Whole);
         }

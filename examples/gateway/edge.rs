@@ -17,7 +17,7 @@ use tower::{Service, ServiceExt};
 use super::body::{BoxError, Download};
 use super::client::{Active, Activity};
 use super::cluster::refusal;
-use super::headers::{self, ClientName};
+use super::headers::{self, ClientName, Seen};
 
 /// The body of what a client gets. The request counts as active as long as it lives.
 pub(crate) struct Answer<B> {
@@ -81,7 +81,8 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), (StatusCode, &'static st
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "this method is not for gateways"));
     }
-    if !headers::only_chunked(request.headers()) {
+    let seen = Seen::of(request.headers());
+    if seen.has(Seen::TRANSFER_ENCODING) && !headers::only_chunked(request.headers()) {
         return Err((StatusCode::NOT_IMPLEMENTED, "the only transfer coding here is chunked"));
     }
     let uri = request.uri();
@@ -105,7 +106,7 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), (StatusCode, &'static st
     if !headers::one_host(headers, target.as_ref(), required) {
         return bad("there is to be one host, and one that can be");
     }
-    headers::tidy_request(headers, http11);
+    headers::tidy_request(headers, seen, http11);
     Ok(())
 }
 

@@ -21,6 +21,11 @@ const ONLY_TE: HeaderValue = HeaderValue::from_static("te");
 const ONLY_UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 const UPGRADE_AND_TE: HeaderValue = HeaderValue::from_static("upgrade, te");
 
+/// The fields that one hop minds, of those that a head has: found in one pass, as most heads have hardly any, and to look
+/// a name up in the map costs as much as a dozen that are passed by.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen(u32);
+
 /// What is between two hops whether `Connection` names it or not.
 static HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -49,19 +54,14 @@ impl ClientName {
 }
 
 /// Takes away what is only between the client and us. `Upgrade` stays where the client asks for one.
-pub(crate) fn tidy_request(headers: &mut HeaderMap, may_upgrade: bool) {
-    // Most requests have none of these: they are looked at once, and nothing is looked up.
-    let mut hop = false;
-    for name in headers.keys() {
-        hop |= is_hop_by_hop(name) || *name == EXPECT;
-    }
-    if !hop {
+pub(crate) fn tidy_request(headers: &mut HeaderMap, seen: Seen, may_upgrade: bool) {
+    if !seen.any() && !seen.has(Seen::EXPECT) {
         return;
     }
     let upgrades = may_upgrade && wants_upgrade(headers);
     let trailers =
         headers.get_all(TE).iter().any(|te| tokens(te).any(|te| te.eq_ignore_ascii_case("trailers")));
-    remove_hop_by_hop(headers, upgrades);
+    remove_hop_by_hop(headers, seen, upgrades);
     if trailers {
         headers.insert(TE, TRAILERS);
     }
@@ -72,23 +72,23 @@ pub(crate) fn tidy_request(headers: &mut HeaderMap, may_upgrade: bool) {
 }
 
 /// Takes away what is only between the upstream and us. `Upgrade` stays where protocols are switched.
-pub(crate) fn tidy_response(headers: &mut HeaderMap, switching: bool) {
-    if !headers.keys().any(is_hop_by_hop) {
+pub(crate) fn tidy_response(headers: &mut HeaderMap, seen: Seen, switching: bool) {
+    if !seen.any() {
         return;
     }
     // Of two lengths, the chunks are the true one.
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if seen.has(Seen::TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
-    remove_hop_by_hop(headers, switching);
+    remove_hop_by_hop(headers, seen, switching);
     if switching {
         headers.insert(CONNECTION, ONLY_UPGRADE);
     }
 }
 
 /// Says what is meant between us and the upstream, and who the client is.
-pub(crate) fn announce(headers: &mut HeaderMap, client: Option<&ClientName>) {
-    let connection = match (headers.contains_key(UPGRADE), headers.contains_key(TE)) {
+pub(crate) fn announce(headers: &mut HeaderMap, seen: Seen, client: Option<&ClientName>) {
+    let connection = match (seen.has(Seen::UPGRADE), seen.has(Seen::TE)) {
         (false, false) => None,
         (false, true) => Some(ONLY_TE),
         (true, false) => Some(ONLY_UPGRADE),
@@ -98,7 +98,11 @@ pub(crate) fn announce(headers: &mut HeaderMap, client: Option<&ClientName>) {
         headers.insert(CONNECTION, connection);
     }
     if let Some(ClientName(client)) = client {
-        forwarded_for(headers, client);
+        if seen.has(Seen::FORWARDED_FOR) {
+            forwarded_for(headers, client);
+        } else {
+            headers.insert(FORWARDED_FOR, client.clone());
+        }
     }
     headers.insert(FORWARDED_PROTO, HTTP);
     match headers.get(HOST).cloned() {
@@ -114,12 +118,8 @@ fn forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
         chain.extend_from_slice(before.as_bytes());
         chain.extend_from_slice(b", ");
     }
-    let value = if chain.is_empty() {
-        client.clone()
-    } else {
-        chain.extend_from_slice(client.as_bytes());
-        HeaderValue::from_maybe_shared(Bytes::from(chain)).unwrap_or_else(|_| client.clone())
-    };
+    chain.extend_from_slice(client.as_bytes());
+    let value = HeaderValue::from_maybe_shared(Bytes::from(chain)).unwrap_or_else(|_| client.clone());
     headers.insert(FORWARDED_FOR, value);
 }
 
@@ -169,10 +169,24 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// Removes what is there of [`HOP`], and what `Connection` names.
-fn remove_hop_by_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, seen: Seen, keep_upgrade: bool) {
+    if seen.has(Seen::CONNECTION) {
+        remove_named(headers);
+    }
+    for (at, name) in HOP.iter().enumerate() {
+        if seen.has(1 << at) && !(keep_upgrade && *name == UPGRADE) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Removes what `Connection` names.
+fn remove_named(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
+        // What mostly stands there, and alone.
+        .filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"keep-alive"))
         .flat_map(tokens)
         // The usual words, which name no field that is left.
         .filter(|name| !["keep-alive", "close", "upgrade", "te"].contains(name))
@@ -182,22 +196,52 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
     for name in named {
         headers.remove(name);
     }
-    // A bit for each that is there: to look at a name costs less than to look one up.
-    let mut there = 0_u32;
-    for name in headers.keys() {
-        if let Some(at) = HOP.iter().position(|hop| hop == name) {
-            there |= 1 << at;
-        }
-    }
-    for (at, name) in HOP.iter().enumerate() {
-        if there & (1 << at) != 0 && !(keep_upgrade && *name == UPGRADE) {
-            headers.remove(name);
-        }
-    }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP.contains(name)
+// === impl Seen ===
+
+impl Seen {
+    // The bits of `HOP` are the places there.
+    const CONNECTION: u32 = 1;
+    pub(crate) const TE: u32 = 1 << 5;
+    pub(crate) const TRANSFER_ENCODING: u32 = 1 << 6;
+    pub(crate) const UPGRADE: u32 = 1 << 7;
+    const HOP: u32 = (1 << 9) - 1;
+    const EXPECT: u32 = 1 << 9;
+    const FORWARDED_FOR: u32 = 1 << 10;
+
+    /// Looks at all names.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Seen(headers.keys().fold(0, |seen, name| seen | Seen::bit(name)))
+    }
+
+    // Texts are told apart by their lengths first, names as they are kept are not.
+    fn bit(name: &HeaderName) -> u32 {
+        match name.as_str() {
+            "connection" => Seen::CONNECTION,
+            "keep-alive" => 1 << 1,
+            "proxy-connection" => 1 << 2,
+            "proxy-authenticate" => 1 << 3,
+            "proxy-authorization" => 1 << 4,
+            "te" => Seen::TE,
+            "transfer-encoding" => Seen::TRANSFER_ENCODING,
+            "upgrade" => Seen::UPGRADE,
+            "http2-settings" => 1 << 8,
+            "expect" => Seen::EXPECT,
+            "x-forwarded-for" => Seen::FORWARDED_FOR,
+            _ => 0,
+        }
+    }
+
+    /// Whether there is one of these.
+    pub(crate) fn has(self, bits: u32) -> bool {
+        self.0 & bits != 0
+    }
+
+    /// Whether there is something that is only between two hops.
+    fn any(self) -> bool {
+        self.has(Seen::HOP)
+    }
 }
 
 /// The members of a list in a field; a value that is no text has none.
