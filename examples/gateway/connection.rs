@@ -169,7 +169,12 @@ impl Connection {
     }
 
     /// The response, and whoever still has to read it. `quiet` where the connection has nobody to wake.
-    fn carry(mut self: Box<Self>, response: Response<Incoming>, held: Held, quiet: bool) -> Response<Download> {
+    fn carry(
+        mut self: Box<Self>,
+        response: Response<Incoming>,
+        held: Held,
+        quiet: bool,
+    ) -> Response<Download> {
         // A short body is here together with its head.
         if self.send.is_ready() && if quiet { !self.over } else { self.is_idle() } {
             held.check_in(self);

@@ -49,7 +49,8 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<F> {
         Inner { #[pin] future: F, fields: Option<Box<Fields>> },
-        Own { response: Option<Response<Bytes>> },
+        // Boxed, as all layers further out move what is here.
+        Own { response: Option<Box<Response<Bytes>>> },
     }
 }
 
@@ -211,7 +212,7 @@ impl<F> AnswerFuture<F> {
     }
 
     pub(super) fn own(response: Response<Bytes>) -> Self {
-        AnswerFuture { kind: Kind::Own { response: Some(response) } }
+        AnswerFuture { kind: Kind::Own { response: Some(Box::new(response)) } }
     }
 }
 
@@ -232,7 +233,7 @@ where
                 Poll::Ready(Ok(response.map(GatewayBody::inner)))
             }
             KindProjection::Own { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(GatewayBody::own))),
+                Some(response) => Poll::Ready(Ok((*response).map(GatewayBody::own))),
                 // Polled again after it was done.
                 None => Poll::Pending,
             },

@@ -75,7 +75,9 @@ pub(crate) use chain::header_value;
 
 pub use canonical::{CanonicalPath, CanonicalPathFuture, CanonicalPathLayer};
 pub use chain::{Carrier, CarrierError, Follow, Propagate, PropagateLayer};
-pub use clusters::{Chain, ChainStart, Clusters, ClustersError, Dispatch, Each, Only, Or, OrFuture};
+pub use clusters::{
+    CallFuture, Chain, ChainStart, Clusters, ClustersError, Dispatch, Each, Only, Or, OrFuture,
+};
 #[cfg(feature = "axum")]
 pub use extract::NoDecision;
 pub use future::ResponseFuture;

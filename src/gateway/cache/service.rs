@@ -51,7 +51,8 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<F, B: Body, E> {
         Passed { #[pin] inner: F, passed: Passed },
-        Answered { response: Option<Response<CacheBody<B>>> },
+        // Boxed, as all layers further out move what is here.
+        Answered { response: Option<Box<Response<CacheBody<B>>>> },
         Fetched { fetch: Fetch<B, E> },
     }
 }
@@ -132,10 +133,10 @@ where
         let shared = &self.cache.shared;
         let kind = match plan(shared, &request) {
             Plan::Pass(passed) => Kind::Passed { inner: self.inner.call(request), passed },
-            Plan::Answer(response) => Kind::Answered { response: Some(response) },
+            Plan::Answer(response) => Kind::Answered { response: Some(Box::new(response)) },
             Plan::AnswerAndFetch(response, asked, lead) => {
                 asked.fetch_in_background(self.take_ready(), request, lead);
-                Kind::Answered { response: Some(response) }
+                Kind::Answered { response: Some(Box::new(response)) }
             }
             Plan::Fetch(asked) => {
                 Kind::Fetched { fetch: Box::pin(asked.fetch(self.take_ready(), self.inner.clone(), request)) }
@@ -307,7 +308,7 @@ where
             }
             // Polled again after it was ready, it waits, as futures may.
             KindProjection::Answered { response } => {
-                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(*response)))
             }
             KindProjection::Fetched { fetch } => fetch.as_mut().poll(cx),
         }

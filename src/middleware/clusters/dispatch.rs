@@ -8,8 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use tower::util::Oneshot;
 use tower_service::Service;
+
+use super::call::CallFuture;
 
 /// Services of one type, for [`Clusters::new`](super::Clusters::new).
 #[derive(Debug, Clone)]
@@ -110,11 +111,11 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Oneshot<S, Request>;
+    type Future = CallFuture<S, Request>;
 
     fn dispatch(&self, cluster: usize, request: Request) -> Self::Future {
         let other = cluster.checked_sub(1).and_then(|at| self.others.get(at));
-        Oneshot::new(other.unwrap_or(&self.first).clone(), request)
+        CallFuture::new(other.unwrap_or(&self.first).clone(), request)
     }
 }
 
@@ -134,10 +135,10 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Oneshot<S, Request>;
+    type Future = CallFuture<S, Request>;
 
     fn dispatch(&self, _: usize, request: Request) -> Self::Future {
-        Oneshot::new(self.service.clone(), request)
+        CallFuture::new(self.service.clone(), request)
     }
 }
 
@@ -158,11 +159,11 @@ where
 {
     type Response = D::Response;
     type Error = D::Error;
-    type Future = OrFuture<D::Future, Oneshot<S, Request>>;
+    type Future = OrFuture<D::Future, CallFuture<S, Request>>;
 
     fn dispatch(&self, cluster: usize, request: Request) -> Self::Future {
         let side = if cluster == self.cluster {
-            Side::This { future: Oneshot::new(self.service.clone(), request) }
+            Side::This { future: CallFuture::new(self.service.clone(), request) }
         } else {
             Side::Before { future: self.before.dispatch(cluster, request) }
         };

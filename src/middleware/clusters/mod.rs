@@ -3,6 +3,7 @@
 //! Joining an engine and its services ([`join`](self::join)) is where mistakes are found; after that, every
 //! cluster index has a service, by the shape of the types ([`dispatch`](self::dispatch)).
 
+mod call;
 mod dispatch;
 mod error;
 mod join;
@@ -14,6 +15,7 @@ use std::task::{Context, Poll};
 use http::Request;
 use tower_service::Service;
 
+pub use call::CallFuture;
 pub use dispatch::{Dispatch, Each, Only, Or, OrFuture};
 pub use error::ClustersError;
 pub use join::{Chain, ChainStart};
