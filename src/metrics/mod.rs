@@ -58,6 +58,7 @@
 //! | `pointsman_responses_total` | `cluster`, `class` | responses, `1xx` to `5xx` and `other` |
 //! | `pointsman_responses_lost_total` | `cluster`, `reason` | `error`: none came; `cancelled`: given up before; `cut`: its body did not end |
 //! | `pointsman_responses_refused_total` | `cluster` | requests for it that a `deny` or a `limit` answered |
+//! | `pointsman_responses_cached_total` | `cluster` | requests for it that the cache answered without it |
 //! | `pointsman_response_headers_seconds_bucket`, `pointsman_response_ends_seconds_bucket` | `cluster`, `le` | how long responses took, to their header and to their end |
 //!
 //! A statement that new rules change is counted on from where it was.

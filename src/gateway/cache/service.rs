@@ -27,7 +27,7 @@ use super::policy::{Use, Wanted};
 use super::status::{Fate, Why};
 use super::stored::Stored;
 use crate::engine::{Action, Decision};
-use crate::gateway::overrides_method;
+use crate::gateway::{Cached, overrides_method};
 
 /// A service whose responses are stored and answered; made by [`CacheLayer`](super::CacheLayer), where there is an example.
 ///
@@ -204,6 +204,7 @@ fn plan<ReqBody: Body, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>
     let answer = |stored: &Stored| {
         let mut response = stored.answer(method, request.headers(), now).map(CacheBody::own);
         shared.say(response.headers_mut(), Fate::Hit { ttl: stored.terms.time_to_live(now) });
+        response.extensions_mut().insert(Cached::Answered);
         response
     };
     if let (Some(stored), Some(usable)) = (&found.stored, usable) {
@@ -232,6 +233,7 @@ fn plan<ReqBody: Body, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>
         add(&rule.tally.not_cached);
         let mut response = Response::new(CacheBody::own(Bytes::new()));
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        response.extensions_mut().insert(Cached::Answered);
         shared.say(response.headers_mut(), Fate::NotCached);
         return Plan::Answer(response);
     }
