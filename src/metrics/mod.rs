@@ -49,7 +49,7 @@
 //! | `pointsman_mirror_failed_total` | `statement`, `reason` | copies without one: `error`, `timed_out`, `panicked`, `ended` |
 //! | `pointsman_mirror_compared_total` | `statement`, `outcome` | whether the class was that of the real answer: `same`, `different` |
 //! | `pointsman_mirror_microseconds_total` | `statement` | how long the answers took in all |
-//! | `pointsman_mirror_dropped_total` | `statement`, `reason` | what was not copied: `no_service`, `full`, `too_large`, `incomplete`, `unsafe_method`, `upgrade`, `copy`, `no_runtime` |
+//! | `pointsman_mirror_dropped_total` | `statement`, `reason` | what was not copied: `no_service`, `full`, `too_large`, `too_slow`, `incomplete`, `unsafe_method`, `upgrade`, `copy`, `no_runtime` |
 //! | `pointsman_mirror_in_flight` | | copies under way |
 //! | `pointsman_captured_total` | `statement` | exchanges that were captured |
 //! | `pointsman_capture_late_total` | `statement` | requests that matched after it had ended |
