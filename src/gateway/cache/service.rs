@@ -21,7 +21,7 @@ use super::body::CacheBody;
 use super::counts::add;
 use super::fetch::{Asked, can_spawn};
 use super::flight::Lead;
-use super::key::{Target, write_key, write_target};
+use super::key::{Identity, Target, write_key, write_target};
 use super::layer::{ResponseCache, Rule, Shared};
 use super::policy::{Use, Wanted};
 use super::status::{Fate, Why};
@@ -189,7 +189,7 @@ fn plan<ReqBody: Body, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>
     let now = shared.now();
     let usable = found.stored.as_ref().map(|stored| stored.terms.usable(now, &wanted));
     let asked = || {
-        let target = Arc::new(Target::new(shared.store.hash(target), target));
+        let target = Arc::new(Target::new(shared.store.hash(Identity::of(target)), target));
         Asked {
             shared: shared.clone(),
             rule: rule.clone(),
@@ -288,7 +288,7 @@ fn changes<ReqBody>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> Option<
     }
     let mut text = SmallVec::<[u8; 512]>::new();
     write_target(request.uri(), request.headers(), &mut text);
-    Some((shared.clone(), shared.store.hash(&*text)))
+    Some((shared.clone(), shared.store.hash(Identity::of(&text))))
 }
 
 // === impl CacheFuture ===
