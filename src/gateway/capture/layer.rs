@@ -93,8 +93,9 @@ pub(super) struct Shared {
     /// The latest revision whose statements have been seen.
     seen: AtomicU64,
     ring: Mutex<Ring>,
-    /// Of exchanges that go on.
+    /// What exchanges hold that go on, and of it the texts of the rules, each with how many of them have it.
     under_way: AtomicUsize,
+    texts: Mutex<Vec<(Arc<str>, usize)>>,
     pub(super) totals: Totals,
 }
 
@@ -117,6 +118,7 @@ impl CaptureLayer {
             seen: AtomicU64::new(0),
             ring: Mutex::default(),
             under_way: AtomicUsize::new(0),
+            texts: Mutex::default(),
             totals: Totals::default(),
         };
         CaptureLayer { settings: Arc::new(settings), shared: Arc::new(shared) }
@@ -289,8 +291,37 @@ impl Shared {
         self.under_way.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
+    /// Takes room for the text of the rules of an exchange that goes on, if none of the others has the same.
+    pub(super) fn take_text(&self, text: &Arc<str>, most: usize) -> bool {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, have)) = texts.iter_mut().find(|(known, _)| Arc::ptr_eq(known, text)) {
+            *have += 1;
+            return true;
+        }
+        let taken = self.take_room(text.len(), most);
+        if taken {
+            texts.push((text.clone(), 1));
+        }
+        taken
+    }
+
+    /// Gives that room back, if none of the others has the same.
+    pub(super) fn give_text(&self, text: &Arc<str>) {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.retain_mut(|(known, have)| {
+            if Arc::ptr_eq(known, text) {
+                *have -= 1;
+            }
+            *have > 0
+        });
+        if !texts.iter().any(|(known, _)| Arc::ptr_eq(known, text)) {
+            self.under_way.fetch_sub(text.len(), Ordering::Relaxed);
+        }
+    }
+
     /// Keeps an exchange that is over, and gives its room back.
     pub(super) fn keep(&self, captured: Captured, room: usize, settings: &Settings) {
+        self.give_text(&captured.decision.text);
         let pushed = self.ring().push(captured, settings.exchanges, settings.bytes);
         self.totals.pushed_out.fetch_add(pushed as u64, Ordering::Relaxed);
         self.under_way.fetch_sub(room, Ordering::Relaxed);
