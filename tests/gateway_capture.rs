@@ -557,6 +557,35 @@ async fn a_body_that_goes_on_counts_for_all_the_memory_that_it_has() {
     assert_eq!((counts.under_way_bytes, counts.kept), (0, 1));
 }
 
+#[tokio::test]
+async fn exchanges_that_go_on_too_long_are_kept_as_far_as_they_came_and_make_room() {
+    let engine = engine(RULES);
+    // Each is at once, so the next one ends it; without that, two of them have room.
+    let layer = CaptureLayer::new().bytes(22_000).longest(Duration::ZERO);
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        let service = ServiceBuilder::new()
+            .layer(TrafficSplitLayer::new(engine.clone()))
+            .layer(layer.clone())
+            .service(service_fn(echo));
+        held.push(service.oneshot(Request::post("/").body("x".repeat(9_000)).unwrap()).await.unwrap());
+    }
+    let counts = layer.captures().counts();
+    assert_eq!((counts.overlong, counts.no_room, counts.under_way_bytes), (10, 0, 0));
+    let (end, response) = end(&layer.captures());
+    assert_eq!((end.as_str(), &response["status"]), ("overlong", &200.into()));
+    // They themselves go on, and are captured no further.
+    for response in held {
+        assert_eq!(text(response.into_body()).await.len(), 9_000);
+    }
+    let after = layer.captures().counts();
+    assert_eq!((after.overlong, after.kept_bytes), (10, counts.kept_bytes));
+
+    let patient = CaptureLayer::new();
+    send(&engine, &patient, service_fn(echo), get("/")).await;
+    assert_eq!(patient.captures().counts().overlong, 0);
+}
+
 /// A byte, and another one.
 struct Endless;
 

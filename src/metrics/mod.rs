@@ -53,7 +53,7 @@
 //! | `pointsman_mirror_in_flight` | | copies under way |
 //! | `pointsman_captured_total` | `statement` | exchanges that were captured |
 //! | `pointsman_capture_late_total` | `statement` | requests that matched after it had ended |
-//! | `pointsman_capture_lost_total` | `reason` | exchanges `pushed_out` by newer ones, bodies `truncated`, `no_room` |
+//! | `pointsman_capture_lost_total` | `reason` | exchanges `pushed_out` by newer ones, bodies `truncated`, `overlong`, `no_room` |
 //! | `pointsman_capture_exchanges`, `pointsman_capture_bytes` | | what is kept |
 //! | `pointsman_responses_total` | `cluster`, `class` | responses, `1xx` to `5xx` and `other` |
 //! | `pointsman_responses_lost_total` | `cluster`, `reason` | `error`: none came; `cancelled`: given up before; `cut`: its body did not end |

@@ -105,6 +105,8 @@ pub(super) enum End {
     Failed,
     /// Nobody wanted it any more: the client went away, or time ran out.
     Dropped,
+    /// It went on for longer than it is captured.
+    Overlong,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +120,8 @@ pub(super) enum Side {
 pub(super) struct Recording {
     /// `None` when it is over.
     draft: Mutex<Option<Draft>>,
+    /// Its number among those that go on.
+    number: u64,
     begin: Instant,
     settings: Arc<Settings>,
     shared: Arc<Shared>,
@@ -290,6 +294,9 @@ impl Recording {
         settings: &Arc<Settings>,
         shared: &Arc<Shared>,
     ) -> Option<Arc<Self>> {
+        let begin = Instant::now();
+        // Theirs may be the room that there is not.
+        shared.end_overlong(begin);
         let captured = Captured {
             began: SystemTime::now(),
             by,
@@ -307,9 +314,10 @@ impl Recording {
             shared.give_text(text);
             return None;
         }
-        Some(Arc::new(Recording {
+        Some(shared.enter(begin.checked_add(settings.longest), |number| Recording {
             draft: Mutex::new(Some(Draft { captured, room })),
-            begin: Instant::now(),
+            number,
+            begin,
             settings: settings.clone(),
             shared: shared.clone(),
         }))
@@ -394,7 +402,7 @@ impl Recording {
     }
 
     /// It is over: what there is goes to the others. Once.
-    fn finish(&self, end: End) {
+    pub(super) fn finish(&self, end: End) {
         let Some(Draft { mut captured, room }) = self.lock().take() else { return };
         captured.end = end;
         captured.timings.end = self.begin.elapsed();
@@ -409,6 +417,10 @@ impl Recording {
         if captured.is_truncated() {
             self.shared.totals.truncated();
         }
+        if end == End::Overlong {
+            self.shared.totals.overlong();
+        }
+        self.shared.leave(self.number);
         self.shared.keep(captured, room, &self.settings);
     }
 }
