@@ -186,8 +186,7 @@ async fn clusters_stand_side_by_side_with_their_classes_and_times() {
     assert_eq!(prod.headers.quantile(0.5), Some(Duration::ZERO));
 
     let table = analysis.to_string();
-    let head =
-        "cluster  2xx  3xx  4xx  5xx  errors  cut  refused  header p50    p90    p99  end p50    p90    p99";
+    let head = "cluster  2xx  3xx  4xx  5xx  errors  cut  refused  cached  header p50    p90    p99  end p50    p90    p99";
     assert_eq!(table.lines().next(), Some(head), "{table}");
     assert!(table.lines().nth(1).unwrap().starts_with("gray       4    0    0    0"), "{table}");
     println!("{table}");
@@ -285,6 +284,92 @@ async fn what_the_gateway_answers_is_not_the_clusters() {
     let prod = cluster(&analysis, "prod");
     assert_eq!((prod.refused, prod.classes), (1, [0, 1, 0, 0, 0, 0]));
     assert_eq!(prod.headers.count(), 1);
+}
+
+#[cfg(feature = "cache")]
+#[tokio::test]
+async fn what_the_cache_answers_is_not_the_clusters_and_a_failure_behind_it_is() {
+    use std::sync::atomic::AtomicBool;
+    use std::time::SystemTime;
+
+    use http_body_util::Full;
+    use pointsman::gateway::{CacheLayer, Cached};
+
+    let rules = "cache all: true => 60s\ndefault => prod";
+    let schema = Schema::new().clusters(["gray", "prod"]).gateway([StatementKind::Cache]);
+    let engine = Engine::builder().schema(schema).build(rules).unwrap();
+    let (time, begin) = (Time::new(), SystemTime::now());
+    let analyse = time.layer(&engine);
+    let now = time.clone();
+    let clock = move || begin + Duration::from_millis(now.millis.load(Ordering::Relaxed));
+    let (slow, fails) = (time.clone(), Arc::new(AtomicBool::new(false)));
+    let failing = fails.clone();
+    // A second each, and what was good before is so for an hour when it fails.
+    let backend = service_fn(move |request: Request<String>| {
+        let (slow, fails) = (slow.clone(), failing.load(Ordering::Relaxed));
+        async move {
+            tokio::task::yield_now().await;
+            slow.pass(1000);
+            let response = Response::builder().header("cache-control", "max-age=60, stale-if-error=3600");
+            match request.uri().path() {
+                "/error" if fails => Err("no upstream"),
+                _ if fails => Ok(response.status(503).body(Full::from("down")).unwrap()),
+                _ => Ok(response.body(Full::<Bytes>::from("page")).unwrap()),
+            }
+        }
+    });
+    let service = ServiceBuilder::new()
+        .layer(TrafficSplitLayer::new(engine.clone()))
+        .layer(analyse.clone())
+        .layer(CacheLayer::builder().clock(clock).build())
+        .service(backend);
+    let ask = async |path: &str| {
+        let response =
+            service.clone().oneshot(Request::get(path).body(String::new()).unwrap()).await.unwrap();
+        let (mark, status) = (response.extensions().get::<Cached>().copied(), response.status());
+        assert_eq!(
+            (status, response.into_body().collect().await.unwrap().to_bytes()),
+            (StatusCode::OK, "page".into())
+        );
+        // What was brought is being stored by a task.
+        for _ in 0..16 {
+            tokio::task::yield_now().await;
+        }
+        mark
+    };
+    let prod = || {
+        let prod = analyse.analysis().cluster("prod").unwrap().clone();
+        (prod.cached, prod.classes, prod.errors)
+    };
+    // Of two at the same time, one goes.
+    assert_eq!(tokio::join!(ask("/page"), ask("/page")), (None, Some(Cached::Answered)));
+    assert_eq!(prod(), (1, [0, 1, 0, 0, 0, 0], 0));
+    for _ in 0..9 {
+        assert_eq!(ask("/page").await, Some(Cached::Answered));
+    }
+    assert_eq!(ask("/error").await, None);
+    assert_eq!(prod(), (10, [0, 2, 0, 0, 0, 0], 0));
+    near(p50(&cluster(&analyse.analysis(), "prod").headers), 1000.0);
+    near(p50(&cluster(&analyse.analysis(), "prod").ends), 1000.0);
+
+    // Nobody sees that it is down but the analysis.
+    fails.store(true, Ordering::Relaxed);
+    time.pass(120_000);
+    assert_eq!(ask("/page").await, Some(Cached::InsteadOf(StatusCode::SERVICE_UNAVAILABLE)));
+    assert_eq!(ask("/error").await, Some(Cached::InsteadOfError));
+    assert_eq!(prod(), (10, [0, 2, 0, 0, 1, 0], 1));
+    let analysis = analyse.analysis();
+    let prod = cluster(&analysis, "prod");
+    assert_eq!((prod.headers.count(), prod.ends.count(), prod.cut, prod.cancelled), (3, 2, 0, 0));
+    let table = analysis.to_string();
+    assert!(
+        table
+            .lines()
+            .nth(2)
+            .unwrap()
+            .starts_with("prod       2    0    0    1       1    0        0      10"),
+        "{table}"
+    );
 }
 
 #[tokio::test]

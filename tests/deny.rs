@@ -10,7 +10,7 @@ use allocation_counter::measure;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::any;
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use pointsman::engine::StatementKind;
 use pointsman::gateway::{DenyLayer, Refused};
@@ -62,6 +62,26 @@ fn lines(head: &str) -> Vec<&str> {
     let mut lines: Vec<_> = head.lines().filter(|line| !line.starts_with("date:")).collect();
     lines.sort_unstable();
     lines
+}
+
+#[tokio::test]
+async fn a_401_and_a_407_have_the_challenge_that_the_application_set_and_nothing_else_has() {
+    let rules = "deny a: path == \"/401\" => 401 deny b: path == \"/407\" => 407 deny c: path == \"/403\" => 403 default => prod";
+    let engine = engine(rules);
+    let challenge = HeaderValue::from_static(r#"Bearer realm="shop", Basic realm="shop""#);
+    let with = serve(&DenyLayer::new().challenge(challenge), &engine).await;
+    let without = serve(&DenyLayer::new(), &engine).await;
+    for (path, name) in
+        [("401", Some("www-authenticate")), ("407", Some("proxy-authenticate")), ("403", None)]
+    {
+        for (addr, name) in [(with, name), (without, None)] {
+            let (head, _) = send(addr, &format!("GET /{path}"), "").await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {path} ")), "{head}");
+            let found: Vec<_> = head.lines().filter(|line| line.contains("authenticate:")).collect();
+            let wanted = name.map(|name| format!(r#"{name}: Bearer realm="shop", Basic realm="shop""#));
+            assert_eq!(found, Vec::from_iter(wanted));
+        }
+    }
 }
 
 #[tokio::test]

@@ -512,6 +512,95 @@ async fn what_goes_on_has_a_bound_of_its_own_and_passes_beyond_it() {
     assert_eq!(layer.captures().counts().under_way_bytes, 0);
 }
 
+#[tokio::test]
+async fn the_text_of_rules_that_are_gone_counts_as_long_as_an_exchange_goes_on_with_it() {
+    let engine = engine(RULES);
+    let layer = CaptureLayer::new().bytes(50_000);
+    let mut held = Vec::new();
+    for at in 0..10 {
+        engine.replace(format!("# {}\n{RULES}", format!("{at}").repeat(20_000))).unwrap();
+        for _ in 0..3 {
+            let service = ServiceBuilder::new()
+                .layer(TrafficSplitLayer::new(engine.clone()))
+                .layer(layer.clone())
+                .service(service_fn(echo));
+            held.push(service.oneshot(Request::post("/").body("x".to_owned()).unwrap()).await.unwrap());
+        }
+    }
+    // Two texts have room, and three exchanges with each.
+    let counts = layer.captures().counts();
+    assert!((40_000..=50_000).contains(&counts.under_way_bytes), "{counts:?}");
+    assert_eq!((counts.statements[0].captured, counts.no_room), (30, 24));
+    drop(held);
+    assert_eq!(layer.captures().counts().under_way_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_body_that_goes_on_counts_for_all_the_memory_that_it_has() {
+    let engine = engine(RULES);
+    let layer = CaptureLayer::new();
+    let streams =
+        service_fn(|_: Request<CaptureBody<String>>| ready(Ok::<_, Infallible>(Response::new(Endless))));
+    let service = TrafficSplitLayer::new(engine.clone()).layer(layer.layer(streams));
+    let mut body = Box::pin(service.oneshot(get("/")).await.unwrap().into_body());
+    let under_way = || layer.captures().counts().under_way_bytes;
+    let before = under_way();
+    let info = measure(|| {
+        let cx = &mut Context::from_waker(Waker::noop());
+        (0..2049).for_each(|_| assert!(body.as_mut().poll_frame(cx).is_ready()));
+    });
+    let counted = under_way() - before;
+    assert!((2049..=4096).contains(&counted), "{counted}");
+    assert_eq!(info.bytes_current, counted as i64);
+    drop(body);
+    let counts = layer.captures().counts();
+    assert_eq!((counts.under_way_bytes, counts.kept), (0, 1));
+}
+
+#[tokio::test]
+async fn exchanges_that_go_on_too_long_are_kept_as_far_as_they_came_and_make_room() {
+    let engine = engine(RULES);
+    // Each is at once, so the next one ends it; without that, two of them have room.
+    let layer = CaptureLayer::new().bytes(22_000).longest(Duration::ZERO);
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        let service = ServiceBuilder::new()
+            .layer(TrafficSplitLayer::new(engine.clone()))
+            .layer(layer.clone())
+            .service(service_fn(echo));
+        held.push(service.oneshot(Request::post("/").body("x".repeat(9_000)).unwrap()).await.unwrap());
+    }
+    let counts = layer.captures().counts();
+    assert_eq!((counts.overlong, counts.no_room, counts.under_way_bytes), (10, 0, 0));
+    let (end, response) = end(&layer.captures());
+    assert_eq!((end.as_str(), &response["status"]), ("overlong", &200.into()));
+    // They themselves go on, and are captured no further.
+    for response in held {
+        assert_eq!(text(response.into_body()).await.len(), 9_000);
+    }
+    let after = layer.captures().counts();
+    assert_eq!((after.overlong, after.kept_bytes), (10, counts.kept_bytes));
+
+    let patient = CaptureLayer::new();
+    send(&engine, &patient, service_fn(echo), get("/")).await;
+    assert_eq!(patient.captures().counts().overlong, 0);
+}
+
+/// A byte, and another one.
+struct Endless;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_are_each_captured_once() {
     let upstream = serve(service_fn(async |request: Request<Incoming>| {

@@ -377,6 +377,69 @@ async fn a_body_that_nobody_reads_to_its_end_makes_no_copy() {
     assert_eq!((counts.sent, counts.dropped.incomplete, mirror.under_way()), (0, 1, 0));
 }
 
+/// A body whose pieces somebody sends, in their own time.
+struct Slow(tokio::sync::mpsc::UnboundedReceiver<Bytes>);
+
+impl hyper::body::Body for Slow {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|data| data.map(|data| Ok(hyper::body::Frame::data(data))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_uploads_hold_the_slots_for_a_bounded_time_and_go_on() {
+    let engine = engine(RULES);
+    let shadow = service_fn(async |_: Request<MirrorBody>| Ok::<_, Infallible>(Response::new(String::new())));
+    let mirror = MirrorLayer::new(&engine, [("next", shadow)])
+        .unwrap()
+        .in_flight(3)
+        .body_timeout(Duration::from_secs(4));
+    // One of them reads nothing for a day: nobody polls that body.
+    let primary = service_fn(async |request: Request<MirrorTee<Slow>>| {
+        if request.uri().path() == "/unread" {
+            tokio::time::sleep(Duration::from_secs(86_400)).await;
+        }
+        Ok::<_, Infallible>(Response::new(text(request.into_body()).await))
+    });
+    let service = split(&engine, &mirror, primary);
+    let post = |path: &str| {
+        let (sender, pieces) = tokio::sync::mpsc::unbounded_channel();
+        let request = Request::post(path).body(Slow(pieces)).unwrap();
+        (sender, tokio::spawn(service.clone().oneshot(request)))
+    };
+    let slow = ["/", "/", "/unread"].map(post);
+    let quick = async || {
+        let (sender, answer) = post("/");
+        sender.send(Bytes::from_static(b"quick")).unwrap();
+        drop(sender);
+        assert_eq!(answer.await.unwrap().unwrap().body(), "quick");
+    };
+    slow.iter().for_each(|(sender, _)| sender.send(Bytes::from_static(b"a ")).unwrap());
+    tokio::time::sleep(Duration::from_millis(3900)).await;
+    assert_eq!((mirror.under_way(), one(&mirror).dropped.too_slow), (3, 0));
+    quick().await;
+    assert_eq!((one(&mirror).sent, one(&mirror).dropped.full), (0, 1));
+
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!((mirror.under_way(), one(&mirror).dropped.too_slow), (0, 3));
+    quick().await;
+    until("the quick one is copied", || one(&mirror).answered[1] == 1).await;
+    // The slow ones are as if there were no mirror.
+    for (sender, answer) in slow {
+        sender.send(Bytes::from_static(b"word")).unwrap();
+        drop(sender);
+        assert_eq!(answer.await.unwrap().unwrap().body(), "a word");
+    }
+    let counts = one(&mirror);
+    assert_eq!((counts.sent, counts.dropped.too_slow, counts.dropped.incomplete), (1, 3, 0));
+}
+
 #[tokio::test]
 async fn an_empty_body_is_copied_at_once_also_when_nobody_reads_it() {
     let engine = engine(RULES);

@@ -420,6 +420,7 @@ async fn how_clusters_answer_is_published_side_by_side() {
         r#"pointsman_responses_total{cluster="prod",class="5xx"} 0"#,
         r#"pointsman_responses_lost_total{cluster="prod",reason="cancelled"} 1"#,
         r#"pointsman_responses_refused_total{cluster="prod"} 0"#,
+        r#"pointsman_responses_cached_total{cluster="prod"} 0"#,
         r#"pointsman_response_headers_seconds_bucket{cluster="gray",le="0.000512"} 0"#,
         r#"pointsman_response_headers_seconds_bucket{cluster="gray",le="0.002048"} 1"#,
         r#"pointsman_response_headers_seconds_bucket{cluster="gray",le="0.065536"} 1"#,

@@ -54,9 +54,16 @@ impl Admin {
         // The recorder of the whole program.
         let recorder = PrometheusBuilder::new().install_recorder()?;
         let source = following.map(Following::reader);
-        let Layers { split, health, .. } = gateway.layers();
-        let mut publisher =
-            Publisher::new(engine.clone()).in_flight(split.in_flight()).health(health.clone());
+        let Layers { health, split, analyse, capture, deny, limit, cache, mirror, .. } = gateway.layers();
+        let mut publisher = Publisher::new(engine.clone())
+            .in_flight(split.in_flight())
+            .health(health.clone())
+            .analyse(analyse.clone())
+            .capture(capture.captures())
+            .deny(deny.clone())
+            .limit(limit.clone())
+            .cache(cache.cache())
+            .mirror(mirror.clone());
         if let Some(source) = &source {
             publisher = publisher.source(source.clone());
         }

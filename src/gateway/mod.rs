@@ -65,6 +65,7 @@ mod answer;
 mod body;
 #[cfg(feature = "cache")]
 pub mod cache;
+mod cached;
 #[cfg(feature = "capture")]
 pub mod capture;
 #[cfg(feature = "deny")]
@@ -94,6 +95,7 @@ pub use answer::AnswerFuture;
 pub use body::GatewayBody;
 #[cfg(feature = "cache")]
 pub use cache::{CacheLayer, ResponseCache};
+pub use cached::Cached;
 #[cfg(feature = "capture")]
 pub use capture::{CaptureLayer, Captures};
 #[cfg(feature = "deny")]

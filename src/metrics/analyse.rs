@@ -13,6 +13,7 @@ use crate::gateway::analyse::Latencies;
 const RESPONSES: &str = "pointsman_responses_total";
 const LOST: &str = "pointsman_responses_lost_total";
 const REFUSED: &str = "pointsman_responses_refused_total";
+const CACHED: &str = "pointsman_responses_cached_total";
 const HEADERS: &str = "pointsman_response_headers_seconds_bucket";
 const ENDS: &str = "pointsman_response_ends_seconds_bucket";
 
@@ -41,6 +42,7 @@ impl Publisher {
                     sheet.cluster(LOST, cluster, [("reason", reason.into())], count);
                 }
                 sheet.cluster(REFUSED, cluster, [], it.refused);
+                sheet.cluster(CACHED, cluster, [], it.cached);
                 buckets(sheet, HEADERS, cluster, &it.headers);
                 buckets(sheet, ENDS, cluster, &it.ends);
             }
@@ -66,6 +68,7 @@ pub(super) fn describe() {
     describe_counter!(RESPONSES, Unit::Count, "Responses of a cluster, by the class of their status");
     describe_counter!(LOST, Unit::Count, "Requests of a cluster without a whole response, by reason");
     describe_counter!(REFUSED, Unit::Count, "Requests for a cluster that a deny or a limit answered");
+    describe_counter!(CACHED, Unit::Count, "Requests for a cluster that the cache answered");
     describe_counter!(HEADERS, Unit::Count, "Responses whose header was there within so many seconds");
     describe_counter!(ENDS, Unit::Count, "Responses whose body had ended within so many seconds");
 }

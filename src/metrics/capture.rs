@@ -26,6 +26,7 @@ impl Publisher {
             for (reason, count) in [
                 ("pushed_out", counts.pushed_out),
                 ("truncated", counts.truncated),
+                ("overlong", counts.overlong),
                 ("no_room", counts.no_room),
             ] {
                 sheet.whole(LOST, [("reason", reason)], count);

@@ -51,13 +51,23 @@ impl Publisher {
 }
 
 /// Taken apart by name, so that none is left out.
-fn reasons(dropped: MirrorDropped) -> [(&'static str, u64); 8] {
-    let MirrorDropped { no_service, full, too_large, incomplete, unsafe_method, upgrade, copy, no_runtime } =
-        dropped;
+fn reasons(dropped: MirrorDropped) -> [(&'static str, u64); 9] {
+    let MirrorDropped {
+        no_service,
+        full,
+        too_large,
+        too_slow,
+        incomplete,
+        unsafe_method,
+        upgrade,
+        copy,
+        no_runtime,
+    } = dropped;
     [
         ("no_service", no_service),
         ("full", full),
         ("too_large", too_large),
+        ("too_slow", too_slow),
         ("incomplete", incomplete),
         ("unsafe_method", unsafe_method),
         ("upgrade", upgrade),

@@ -49,15 +49,16 @@
 //! | `pointsman_mirror_failed_total` | `statement`, `reason` | copies without one: `error`, `timed_out`, `panicked`, `ended` |
 //! | `pointsman_mirror_compared_total` | `statement`, `outcome` | whether the class was that of the real answer: `same`, `different` |
 //! | `pointsman_mirror_microseconds_total` | `statement` | how long the answers took in all |
-//! | `pointsman_mirror_dropped_total` | `statement`, `reason` | what was not copied: `no_service`, `full`, `too_large`, `incomplete`, `unsafe_method`, `upgrade`, `copy`, `no_runtime` |
+//! | `pointsman_mirror_dropped_total` | `statement`, `reason` | what was not copied: `no_service`, `full`, `too_large`, `too_slow`, `incomplete`, `unsafe_method`, `upgrade`, `copy`, `no_runtime` |
 //! | `pointsman_mirror_in_flight` | | copies under way |
 //! | `pointsman_captured_total` | `statement` | exchanges that were captured |
 //! | `pointsman_capture_late_total` | `statement` | requests that matched after it had ended |
-//! | `pointsman_capture_lost_total` | `reason` | exchanges `pushed_out` by newer ones, bodies `truncated`, `no_room` |
+//! | `pointsman_capture_lost_total` | `reason` | exchanges `pushed_out` by newer ones, bodies `truncated`, `overlong`, `no_room` |
 //! | `pointsman_capture_exchanges`, `pointsman_capture_bytes` | | what is kept |
 //! | `pointsman_responses_total` | `cluster`, `class` | responses, `1xx` to `5xx` and `other` |
 //! | `pointsman_responses_lost_total` | `cluster`, `reason` | `error`: none came; `cancelled`: given up before; `cut`: its body did not end |
 //! | `pointsman_responses_refused_total` | `cluster` | requests for it that a `deny` or a `limit` answered |
+//! | `pointsman_responses_cached_total` | `cluster` | requests for it that the cache answered without it |
 //! | `pointsman_response_headers_seconds_bucket`, `pointsman_response_ends_seconds_bucket` | `cluster`, `le` | how long responses took, to their header and to their end |
 //!
 //! A statement that new rules change is counted on from where it was.

@@ -332,6 +332,49 @@ async fn keys_are_counted_over_all_threads() {
 }
 
 #[tokio::test]
+async fn what_each_statement_did_is_in_the_metrics() {
+    let (one, gray) = (answering(OK).await.0, answering(GRAY).await.0);
+    let rules = "deny    no:    path == \"/no\" => 403
+                 limit   some:  path == \"/some\" => 1/d
+                 cache   pages: path under \"/pages\" => 1h
+                 capture all:   true => 100 for 10m
+                 mirror  next:  path == \"/some\" => gray
+                 count   top:   true => top 10 by path per 1h
+                 default => one";
+    let ruled = Ruled::start(rules, &[("one", &[one]), ("gray", &[gray])], &[]);
+    let gateway = &ruled.gateway;
+    for (path, wanted) in [("/no", "403"), ("/some", "200"), ("/some", "429"), ("/pages/1", "200")] {
+        assert_eq!(status(&gateway.get(path).await), wanted, "{path}");
+    }
+    until("it is stored", async || field(&gateway.get("/pages/1").await, "age").map(drop)).await;
+    let lines = [
+        "pointsman_denied_total{statement=\"no\",state=\"live\"} 1\n",
+        "pointsman_limited_total{statement=\"some\",state=\"live\"} 1\n",
+        "pointsman_cache_requests_total{statement=\"pages\",outcome=\"hit\"} 1\n",
+        "pointsman_cache_entries 1\n",
+        "pointsman_captured_total{statement=\"all\"} ",
+        "pointsman_mirror_answered_total{statement=\"next\",class=\"2xx\"} 1\n",
+        "pointsman_mirror_compared_total{statement=\"next\",outcome=\"same\"} 1\n",
+        "pointsman_responses_total{cluster=\"one\",class=\"2xx\"} ",
+        "pointsman_responses_refused_total{cluster=\"one\"} 2\n",
+        "pointsman_responses_cached_total{cluster=\"one\"} 1\n",
+        "pointsman_response_headers_seconds_bucket{cluster=\"one\",le=\"+Inf\"} ",
+    ];
+    // The copy is answered in its own time.
+    until("the copy is answered", async || {
+        (named(&gateway.status().await["mirror"], "next")["same"] == 1).then_some(())
+    })
+    .await;
+    let page = gateway.page("/_pointsman/metrics").await;
+    for line in lines {
+        assert!(page.contains(line), "no {line} in {page}");
+    }
+    for name in ["denied", "limited", "cache_requests", "captured", "mirror_sent", "responses"] {
+        assert!(page.contains(&format!("# HELP pointsman_{name}_total")), "{name} is not described");
+    }
+}
+
+#[tokio::test]
 async fn the_client_is_whom_a_trusted_proxy_names() {
     let (at, _) = answering(OK).await;
     let rules = "deny abroad: ip in [203.0.113.0/24] => 403 default => one";

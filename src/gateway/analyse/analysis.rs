@@ -29,6 +29,9 @@ pub struct ClusterAnalysis {
     pub classes: [u64; 6],
     /// Requests that would have gone there, which a `deny` or a `limit` answered. They are in no other count.
     pub refused: u64,
+    /// Requests that would have gone there, which the [cache](crate::gateway::Cached) answered without it. They are in no other
+    /// count; a failure of the cluster that a stale response took the place of is counted as what it was.
+    pub cached: u64,
     /// Requests for which the inner service returned an error and no response.
     pub errors: u64,
     /// Requests that were given up before there was a response, as when the client went away.
@@ -78,7 +81,7 @@ impl Analysis {
 
 impl fmt::Display for Analysis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const HEAD: [&str; 14] = [
+        const HEAD: [&str; 15] = [
             "cluster",
             "2xx",
             "3xx",
@@ -87,6 +90,7 @@ impl fmt::Display for Analysis {
             "errors",
             "cut",
             "refused",
+            "cached",
             "header p50",
             "p90",
             "p99",
@@ -107,6 +111,7 @@ impl fmt::Display for Analysis {
                 count(it.errors + it.cancelled),
                 count(it.cut),
                 count(it.refused),
+                count(it.cached),
                 time(&it.headers, 0.5),
                 time(&it.headers, 0.9),
                 time(&it.headers, 0.99),
@@ -117,7 +122,7 @@ impl fmt::Display for Analysis {
         };
         let lines: Vec<_> =
             std::iter::once(HEAD.map(str::to_owned)).chain(self.clusters.iter().map(line)).collect();
-        let mut widths = [0; 14];
+        let mut widths = [0; 15];
         for line in &lines {
             for (width, cell) in widths.iter_mut().zip(line) {
                 *width = cell.chars().count().max(*width);
@@ -162,6 +167,7 @@ impl ClusterAnalysis {
             cluster: name.to_owned(),
             classes: [0; 6],
             refused: 0,
+            cached: 0,
             errors: 0,
             cancelled: 0,
             cut: 0,
@@ -182,6 +188,7 @@ impl ClusterAnalysis {
             cluster: self.cluster.clone(),
             classes,
             refused: self.refused.saturating_sub(then.refused),
+            cached: self.cached.saturating_sub(then.cached),
             errors: self.errors.saturating_sub(then.errors),
             cancelled: self.cancelled.saturating_sub(then.cancelled),
             cut: self.cut.saturating_sub(then.cut),

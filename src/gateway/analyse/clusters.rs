@@ -11,6 +11,7 @@ use http::StatusCode;
 use super::analysis::{Analysis, ClusterAnalysis};
 use super::histogram::Histogram;
 use crate::engine::{own_seats, thread_number};
+use crate::gateway::Cached;
 
 pub(super) type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
@@ -32,7 +33,7 @@ struct Seat {
 struct Cells {
     /// 1xx to 5xx, and others.
     classes: [AtomicU64; 6],
-    counts: [AtomicU64; 4],
+    counts: [AtomicU64; 5],
     headers: Histogram,
     ends: Histogram,
 }
@@ -41,6 +42,7 @@ struct Cells {
 #[derive(Debug, Clone, Copy)]
 enum Count {
     Refused,
+    Cached,
     Errors,
     Cancelled,
     Cut,
@@ -104,7 +106,7 @@ impl Cells {
     fn new() -> Box<Self> {
         Box::new(Cells {
             classes: [const { AtomicU64::new(0) }; 6],
-            counts: [const { AtomicU64::new(0) }; 4],
+            counts: [const { AtomicU64::new(0) }; 5],
             headers: Histogram::new(),
             ends: Histogram::new(),
         })
@@ -120,7 +122,7 @@ impl Cells {
         for (sum, cell) in sum.classes.iter_mut().zip(&self.classes) {
             *sum += cell.load(Ordering::Relaxed);
         }
-        let sums = [&mut sum.refused, &mut sum.errors, &mut sum.cancelled, &mut sum.cut];
+        let sums = [&mut sum.refused, &mut sum.cached, &mut sum.errors, &mut sum.cancelled, &mut sum.cut];
         for (sum, cell) in sums.into_iter().zip(&self.counts) {
             *sum += cell.load(Ordering::Relaxed);
         }
@@ -155,6 +157,18 @@ impl Token {
     /// The gateway itself answered: nothing of this is the cluster's.
     pub(super) fn refused(&mut self) {
         self.done(Count::Refused);
+    }
+
+    /// The cache answered. What is the cluster's of it is that it failed, if it did.
+    pub(super) fn cached(&mut self, cached: Cached) {
+        match cached {
+            Cached::Answered => self.done(Count::Cached),
+            Cached::InsteadOf(status) => {
+                self.headers(status);
+                self.phase = Phase::Done;
+            }
+            Cached::InsteadOfError => self.error(),
+        }
     }
 
     /// The inner service failed.

@@ -37,8 +37,8 @@ use crate::gateway::kept::Kept;
 /// # Clusters
 ///
 /// [`analysis`](Self::analysis) has for each declared cluster how many responses there were of each class, and how long they
-/// took, until their header and until the end of their body. Requests that a `deny` or a `limit` further in answered are
-/// counted apart, as the cluster did not see them. A thread has 9 KB for each cluster.
+/// took, until their header and until the end of their body. Requests that a `deny`, a `limit` or the cache further in answered
+/// are counted apart, as the cluster did not see them; what the cache fetches in the background is not seen here. A thread has 9 KB for each cluster.
 ///
 /// A body counts as ended when it says so, and also when as much has come as it announced, and where none is sent (`HEAD`, 204,
 /// 304). One that is dropped before is [cut](crate::gateway::analyse::ClusterAnalysis::cut).

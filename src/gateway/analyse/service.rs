@@ -15,7 +15,7 @@ use super::AnalyseBody;
 use super::clusters::Token;
 use super::layer::{AnalyseLayer, Shared};
 use crate::engine::{Action, Decision};
-use crate::gateway::Refused;
+use crate::gateway::{Cached, Refused};
 
 /// A service whose requests and responses are recorded; made by [`AnalyseLayer`], where there is an example.
 ///
@@ -130,9 +130,11 @@ where
                 return Poll::Ready(Err(error));
             }
         };
+        let cached = response.extensions().get::<Cached>().copied();
         if response.extensions().get::<Refused>().is_some() {
-            token.iter_mut().for_each(Token::refused);
-            token = None;
+            token.take().iter_mut().for_each(Token::refused);
+        } else if let Some(cached) = cached {
+            token.take().iter_mut().for_each(|token| token.cached(cached));
         }
         let status = response.status();
         token.iter_mut().for_each(|token| token.headers(status));

@@ -24,6 +24,7 @@ use super::status::{Brought, Fate, Why};
 use super::store::{Found, Ticket};
 use super::stored::{Stored, combined, is_unchanged, not_modified};
 use crate::engine::Cache;
+use crate::gateway::Cached;
 
 /// A `GET` that the store cannot answer, or not for long.
 pub(super) struct Asked {
@@ -88,7 +89,7 @@ impl Asked {
             // Another one may need it.
             ready = None;
             match self.wait(waits, until).await {
-                Waited::Response(stored) => return Ok(self.answer(&stored, Fate::Collapsed)),
+                Waited::Response(stored) => return Ok(self.answer_alone(&stored)),
                 Waited::InVain => break,
                 Waited::Failed => {
                     let now = self.shared.now();
@@ -98,7 +99,7 @@ impl Asked {
                         .filter(|stored| stored.terms.usable_on_error(now, &self.wanted));
                     if let Some(stored) = stale {
                         add(&self.rule.tally.stale_hits);
-                        return Ok(self.answer(stored, Fate::Collapsed));
+                        return Ok(self.answer_alone(stored));
                     }
                 }
                 Waited::Gone => {}
@@ -109,7 +110,7 @@ impl Asked {
                 && self.is_fresh(stored)
             {
                 add(&self.rule.tally.coalesced);
-                return Ok(self.answer(stored, Fate::Collapsed));
+                return Ok(self.answer_alone(stored));
             }
         }
         add(&self.rule.tally.misses);
@@ -226,10 +227,13 @@ impl Asked {
         };
         if failed && let Some(stored) = stale.filter(|stored| stored.terms.usable_on_error(now, &self.wanted))
         {
-            let status = result.ok().map(|response| response.status().as_u16());
+            let status = result.ok().map(|response| response.status());
             finish(lead, Outcome::Failed);
             add(&tally.stale_hits);
-            return Ok(self.answer(stored, Fate::Forwarded(why, Some(Brought { status, stored: false }))));
+            let brought = Brought { status: status.map(|status| status.as_u16()), stored: false };
+            let mut response = self.answer(stored, Fate::Forwarded(why, Some(brought)));
+            response.extensions_mut().insert(status.map_or(Cached::InsteadOfError, Cached::InsteadOf));
+            return Ok(response);
         }
         let response = match result {
             Ok(response) => response,
@@ -380,6 +384,13 @@ impl Asked {
         }
         self.shared.say(&mut parts.headers, fate);
         Response::from_parts(parts, if unchanged { CacheBody::own(Bytes::new()) } else { body })
+    }
+
+    /// Answers a request that waited for another one, and asked the backend for nothing.
+    fn answer_alone<B: Body>(&self, stored: &Stored) -> Response<CacheBody<B>> {
+        let mut response = self.answer(stored, Fate::Collapsed);
+        response.extensions_mut().insert(Cached::Answered);
+        response
     }
 
     fn answer<B: Body>(&self, stored: &Stored, fate: Fate) -> Response<CacheBody<B>> {

@@ -34,8 +34,9 @@ use crate::gateway::kept::Kept;
 /// The statement's time is not for 405, 414 and 501 either, which are about one request and not about its target: with a header
 /// field that makes a backend answer so, one client could take a page from all others.
 ///
-/// The response is stored under the statement, the cluster of the decision, the statement's key and the target: scheme, host,
-/// path as it was sent, and query. Of the responses of one target that `Vary` tells apart, the latest are kept, [16 by
+/// The response is stored under the statement, the cluster of the decision, the statement's key and the target: scheme, host
+/// with its port, path and query, as they were sent, but for the case of the host. A backend may answer by any of them, such as with
+/// the port that `Host` names in a redirect, so none is taken for another; a request line without a scheme counts as `http`. Of the responses of one target that `Vary` tells apart, the latest are kept, [16 by
 /// default](CacheBuilder::variants). What a backend answers by other fields of the request, such as `X-Forwarded-Host`, it must name in
 /// `Vary`, here as with any cache.
 ///
@@ -61,7 +62,10 @@ use crate::gateway::kept::Kept;
 /// place, twice at most.
 ///
 /// A request whose method may change something, and that succeeds, makes what is stored for its target invalid, whichever
-/// statement stored it, as long as it passes this layer.
+/// statement stored it, as long as it passes this layer. That is so for all spellings of the target: with `http` and `https`, with
+/// `:80`, `:443` and without a port, and with every path of the same [canonical form](crate::schema::canonical_path). RFC 9111 has
+/// the two schemes as two origins; but here most requests do not say which of them they came by, and what is fetched once too often does
+/// less harm than what is old.
 ///
 /// What is fetched in the background, and a body that is read on for the store, is not [in flight](crate::InFlight): a cluster
 /// may have drained and be asked about a stale response nevertheless, for as long as [the wait](CacheBuilder::wait).

@@ -21,13 +21,13 @@ use super::body::CacheBody;
 use super::counts::add;
 use super::fetch::{Asked, can_spawn};
 use super::flight::Lead;
-use super::key::{Target, write_key, write_target};
+use super::key::{Identity, Target, write_key, write_target};
 use super::layer::{ResponseCache, Rule, Shared};
 use super::policy::{Use, Wanted};
 use super::status::{Fate, Why};
 use super::stored::Stored;
 use crate::engine::{Action, Decision};
-use crate::gateway::overrides_method;
+use crate::gateway::{Cached, overrides_method};
 
 /// A service whose responses are stored and answered; made by [`CacheLayer`](super::CacheLayer), where there is an example.
 ///
@@ -190,7 +190,7 @@ fn plan<ReqBody: Body, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>
     let now = shared.now();
     let usable = found.stored.as_ref().map(|stored| stored.terms.usable(now, &wanted));
     let asked = || {
-        let target = Arc::new(Target::new(shared.store.hash(target), target));
+        let target = Arc::new(Target::new(shared.store.hash(Identity::of(target)), target));
         Asked {
             shared: shared.clone(),
             rule: rule.clone(),
@@ -205,6 +205,7 @@ fn plan<ReqBody: Body, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>
     let answer = |stored: &Stored| {
         let mut response = stored.answer(method, request.headers(), now).map(CacheBody::own);
         shared.say(response.headers_mut(), Fate::Hit { ttl: stored.terms.time_to_live(now) });
+        response.extensions_mut().insert(Cached::Answered);
         response
     };
     if let (Some(stored), Some(usable)) = (&found.stored, usable) {
@@ -233,6 +234,7 @@ fn plan<ReqBody: Body, B: Body>(shared: &Arc<Shared>, request: &Request<ReqBody>
         add(&rule.tally.not_cached);
         let mut response = Response::new(CacheBody::own(Bytes::new()));
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        response.extensions_mut().insert(Cached::Answered);
         shared.say(response.headers_mut(), Fate::NotCached);
         return Plan::Answer(response);
     }
@@ -287,7 +289,7 @@ fn changes<ReqBody>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> Option<
     }
     let mut text = SmallVec::<[u8; 512]>::new();
     write_target(request.uri(), request.headers(), &mut text);
-    Some((shared.clone(), shared.store.hash(&*text)))
+    Some((shared.clone(), shared.store.hash(Identity::of(&text))))
 }
 
 // === impl CacheFuture ===

@@ -105,6 +105,8 @@ pub(super) enum End {
     Failed,
     /// Nobody wanted it any more: the client went away, or time ran out.
     Dropped,
+    /// It went on for longer than it is captured.
+    Overlong,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +120,8 @@ pub(super) enum Side {
 pub(super) struct Recording {
     /// `None` when it is over.
     draft: Mutex<Option<Draft>>,
+    /// Its number among those that go on.
+    number: u64,
     begin: Instant,
     settings: Arc<Settings>,
     shared: Arc<Shared>,
@@ -182,9 +186,6 @@ impl Captured {
 
     /// How many bytes it holds, but for the rules' text.
     pub(super) fn bytes(&self) -> usize {
-        let lines = |headers: &[(String, String)]| -> usize {
-            headers.iter().map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>()).sum()
-        };
         let response = self.response.as_ref();
         size_of::<Self>()
             + self.request.target.len()
@@ -194,6 +195,11 @@ impl Captured {
             + response.map_or(0, |response| lines(&response.headers) + response.body.bytes.len())
             + self.decision.matches.iter().map(|hit| hit.name.len() + size_of::<MatchRecord>()).sum::<usize>()
     }
+}
+
+/// How many bytes header fields hold.
+fn lines(headers: &[(String, String)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>()).sum()
 }
 
 // === impl DecisionRecord ===
@@ -288,6 +294,9 @@ impl Recording {
         settings: &Arc<Settings>,
         shared: &Arc<Shared>,
     ) -> Option<Arc<Self>> {
+        let begin = Instant::now();
+        // Theirs may be the room that there is not.
+        shared.end_overlong(begin);
         let captured = Captured {
             began: SystemTime::now(),
             by,
@@ -297,13 +306,18 @@ impl Recording {
             timings: Timings::default(),
             end: End::Dropped,
         };
-        let room = captured.bytes();
-        if !shared.take_room(room, settings.bytes) {
+        let (room, text) = (captured.bytes(), &captured.decision.text);
+        if !shared.take_text(text, settings.bytes) {
             return None;
         }
-        Some(Arc::new(Recording {
+        if !shared.take_room(room, settings.bytes) {
+            shared.give_text(text);
+            return None;
+        }
+        Some(shared.enter(begin.checked_add(settings.longest), |number| Recording {
             draft: Mutex::new(Some(Draft { captured, room })),
-            begin: Instant::now(),
+            number,
+            begin,
             settings: settings.clone(),
             shared: shared.clone(),
         }))
@@ -330,7 +344,7 @@ impl Recording {
             headers,
             body: BodyRecord::default(),
         };
-        let room = response.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let room = lines(&response.headers);
         if self.shared.take_room(room, self.settings.bytes) {
             draft.room += room;
         } else {
@@ -350,13 +364,27 @@ impl Recording {
         // What comes behind a gap would be read as if there were none.
         let fits = if body.truncated { 0 } else { self.settings.body_bytes.saturating_sub(body.bytes.len()) };
         let fits = fits.min(length);
-        if fits > 0 && !self.shared.take_room(fits, self.settings.bytes) {
-            self.shared.totals.no_room();
-        } else {
-            *room += fits;
-            append(data, fits, &mut body.bytes);
+        match self.grown(&body.bytes, fits) {
+            Some(grown) => {
+                *room += grown;
+                body.bytes.reserve_exact((body.bytes.capacity() + grown).saturating_sub(body.bytes.len()));
+                append(data, fits, &mut body.bytes);
+            }
+            None => self.shared.totals.no_room(),
         }
         body.truncated = (body.bytes.len() as u64) < body.total;
+    }
+
+    /// Takes the room by which a body has to grow for so many bytes more: to twice as much if there is room, so that small pieces
+    /// are not copied again and again, and otherwise to as much as it needs. `None` where there is not even that.
+    fn grown(&self, bytes: &Vec<u8>, more: usize) -> Option<usize> {
+        let (capacity, needed) = (bytes.capacity(), bytes.len() + more);
+        if needed <= capacity {
+            return Some(0);
+        }
+        let twice = capacity.saturating_mul(2).min(self.settings.body_bytes).max(needed);
+        let mut sizes = [twice, needed].into_iter().map(|size| size - capacity);
+        sizes.find(|grown| self.shared.take_room(*grown, self.settings.bytes))
     }
 
     fn complete(&self, side: Side) {
@@ -374,7 +402,7 @@ impl Recording {
     }
 
     /// It is over: what there is goes to the others. Once.
-    fn finish(&self, end: End) {
+    pub(super) fn finish(&self, end: End) {
         let Some(Draft { mut captured, room }) = self.lock().take() else { return };
         captured.end = end;
         captured.timings.end = self.begin.elapsed();
@@ -383,9 +411,16 @@ impl Recording {
             let body = &mut captured.request.body.bytes;
             *body = redact.form(&String::from_utf8_lossy(body)).into_bytes();
         }
+        // Room was for what they might have become.
+        captured.request.body.bytes.shrink_to_fit();
+        captured.response.iter_mut().for_each(|response| response.body.bytes.shrink_to_fit());
         if captured.is_truncated() {
             self.shared.totals.truncated();
         }
+        if end == End::Overlong {
+            self.shared.totals.overlong();
+        }
+        self.shared.leave(self.number);
         self.shared.keep(captured, room, &self.settings);
     }
 }

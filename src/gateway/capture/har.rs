@@ -211,6 +211,7 @@ fn entry(captured: &Captured) -> Entry<'_> {
                 End::Complete => "complete",
                 End::Failed => "failed",
                 End::Dropped => "dropped",
+                End::Overlong => "overlong",
             },
         },
     }
@@ -255,6 +256,7 @@ fn response(captured: &Captured) -> Response<'_> {
         End::Complete => None,
         End::Failed => Some("the service failed"),
         End::Dropped => Some("nobody waited for the rest"),
+        End::Overlong => Some("it went on for longer than it is captured"),
     };
     let Some(response) = &captured.response else {
         return Response {

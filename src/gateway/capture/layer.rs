@@ -1,14 +1,15 @@
 //! What is set up once: what is redacted, and the bounds.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::header::HeaderName;
 use tower_layer::Layer;
 
-use super::exchange::Captured;
+use super::exchange::{Captured, End, Recording};
 use super::har;
 use super::redact::Redact;
 use super::ring::Ring;
@@ -59,6 +60,8 @@ pub struct CaptureCounts {
     pub pushed_out: u64,
     /// Exchanges with a body that was not captured whole.
     pub truncated: u64,
+    /// Exchanges that went on for longer than they are captured.
+    pub overlong: u64,
     /// How often something was not captured because those that go on had used up their room.
     pub no_room: u64,
 }
@@ -83,6 +86,7 @@ pub(super) struct Settings {
     pub(super) exchanges: usize,
     pub(super) bytes: usize,
     pub(super) body_bytes: usize,
+    pub(super) longest: Duration,
     pub(super) redact: Redact,
 }
 
@@ -93,15 +97,22 @@ pub(super) struct Shared {
     /// The latest revision whose statements have been seen.
     seen: AtomicU64,
     ring: Mutex<Ring>,
-    /// Of exchanges that go on.
+    /// What exchanges hold that go on, and of it the texts of the rules, each with how many of them have it.
     under_way: AtomicUsize,
+    texts: Mutex<Vec<(Arc<str>, usize)>>,
+    going: Mutex<Going>,
+    entered: AtomicU64,
     pub(super) totals: Totals,
 }
+
+/// The exchanges that go on, by number, each with when it has gone on long enough.
+type Going = BTreeMap<u64, (Option<Instant>, Weak<Recording>)>;
 
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pushed_out: AtomicU64,
     truncated: AtomicU64,
+    overlong: AtomicU64,
     no_room: AtomicU64,
 }
 
@@ -110,13 +121,21 @@ pub(super) struct Totals {
 impl CaptureLayer {
     /// With the defaults, and nothing captured so far.
     pub fn new() -> Self {
-        let settings =
-            Settings { exchanges: 1000, bytes: 16 << 20, body_bytes: 64 << 10, redact: Redact::default() };
+        let settings = Settings {
+            exchanges: 1000,
+            bytes: 16 << 20,
+            body_bytes: 64 << 10,
+            longest: Duration::from_secs(300),
+            redact: Redact::default(),
+        };
         let shared = Shared {
             kept: Kept::new(StatementKind::Capture),
             seen: AtomicU64::new(0),
             ring: Mutex::default(),
             under_way: AtomicUsize::new(0),
+            texts: Mutex::default(),
+            going: Mutex::default(),
+            entered: AtomicU64::new(0),
             totals: Totals::default(),
         };
         CaptureLayer { settings: Arc::new(settings), shared: Arc::new(shared) }
@@ -142,6 +161,15 @@ impl CaptureLayer {
     #[must_use]
     pub fn body_bytes(mut self, most: usize) -> Self {
         self.settings().body_bytes = most;
+        self
+    }
+
+    /// How long an exchange is captured, from its beginning. One that goes on for longer, as an endless stream does or an upload
+    /// of a byte now and then, is kept as far as it came, says so, and gives its room back; the exchange itself goes on.
+    /// That is seen to when another one begins to be captured, and when somebody looks. Default: 5 minutes.
+    #[must_use]
+    pub fn longest(mut self, most: Duration) -> Self {
+        self.settings().longest = most;
         self
     }
 
@@ -224,6 +252,7 @@ impl Captures {
 
     /// The exchanges that are kept, in the order in which they began.
     pub fn exchanges(&self) -> Vec<Arc<Captured>> {
+        self.shared.end_overlong(Instant::now());
         self.shared.ring().all()
     }
 
@@ -236,6 +265,7 @@ impl Captures {
     pub fn counts(&self) -> CaptureCounts {
         let shared = &*self.shared;
         let now = Instant::now();
+        shared.end_overlong(now);
         let statement = |(statement, session): (&GatewayStatement, &Arc<Session>)| CaptureStatement {
             name: statement.name().to_owned(),
             captured: session.taken(),
@@ -254,6 +284,7 @@ impl Captures {
             under_way_bytes: shared.under_way.load(Ordering::Relaxed),
             pushed_out: shared.totals.pushed_out.load(Ordering::Relaxed),
             truncated: shared.totals.truncated.load(Ordering::Relaxed),
+            overlong: shared.totals.overlong.load(Ordering::Relaxed),
             no_room: shared.totals.no_room.load(Ordering::Relaxed),
         }
     }
@@ -289,8 +320,66 @@ impl Shared {
         self.under_way.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
+    /// Takes room for the text of the rules of an exchange that goes on, if none of the others has the same.
+    pub(super) fn take_text(&self, text: &Arc<str>, most: usize) -> bool {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, have)) = texts.iter_mut().find(|(known, _)| Arc::ptr_eq(known, text)) {
+            *have += 1;
+            return true;
+        }
+        let taken = self.take_room(text.len(), most);
+        if taken {
+            texts.push((text.clone(), 1));
+        }
+        taken
+    }
+
+    /// Gives that room back, if none of the others has the same.
+    pub(super) fn give_text(&self, text: &Arc<str>) {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.retain_mut(|(known, have)| {
+            if Arc::ptr_eq(known, text) {
+                *have -= 1;
+            }
+            *have > 0
+        });
+        if !texts.iter().any(|(known, _)| Arc::ptr_eq(known, text)) {
+            self.under_way.fetch_sub(text.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Makes a recording that goes on, at most until then.
+    pub(super) fn enter(&self, ends: Option<Instant>, make: impl FnOnce(u64) -> Recording) -> Arc<Recording> {
+        let number = self.entered.fetch_add(1, Ordering::Relaxed);
+        let recording = Arc::new(make(number));
+        self.going().insert(number, (ends, Arc::downgrade(&recording)));
+        recording
+    }
+
+    /// It does not go on any more.
+    pub(super) fn leave(&self, number: u64) {
+        self.going().remove(&number);
+    }
+
+    /// Ends what has gone on for long enough.
+    pub(super) fn end_overlong(&self, now: Instant) {
+        // Not one is dropped under the lock, which it takes itself when it ends.
+        let overlong: Vec<Weak<Recording>> = self
+            .going()
+            .values()
+            .take_while(|(ends, _)| ends.is_some_and(|ends| now >= ends))
+            .map(|(_, recording)| recording.clone())
+            .collect();
+        overlong.iter().filter_map(Weak::upgrade).for_each(|recording| recording.finish(End::Overlong));
+    }
+
+    fn going(&self) -> MutexGuard<'_, Going> {
+        self.going.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps an exchange that is over, and gives its room back.
     pub(super) fn keep(&self, captured: Captured, room: usize, settings: &Settings) {
+        self.give_text(&captured.decision.text);
         let pushed = self.ring().push(captured, settings.exchanges, settings.bytes);
         self.totals.pushed_out.fetch_add(pushed as u64, Ordering::Relaxed);
         self.under_way.fetch_sub(room, Ordering::Relaxed);
@@ -306,6 +395,10 @@ impl Shared {
 impl Totals {
     pub(super) fn truncated(&self) {
         self.truncated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn overlong(&self) {
+        self.overlong.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn no_room(&self) {

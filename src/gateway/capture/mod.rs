@@ -55,7 +55,8 @@
 //!
 //! Bodies are copied while they stream, and nothing waits. What there is no room for is not captured, and counted: a body beyond
 //! its bound, a body or a head beyond the room of all that go on, the oldest of those that are kept. An exchange is kept when the
-//! response's body has ended, or when somebody dropped it before that, which is said. An upgrade is captured up to its response.
+//! response's body has ended, or when somebody dropped it before that, which is said; and one that goes on for [too
+//! long](CaptureLayer::longest) is kept as far as it came. An upgrade is captured up to its response.
 //!
 //! # Cost
 //!

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 use tower_layer::Layer;
 
 use super::service::DenyService;
@@ -25,6 +25,8 @@ use crate::gateway::kept::Kept;
 ///   the plain answer is empty.
 /// - `HEAD` gets the same header fields and no body.
 /// - `Cache-Control: no-store`, as the next request may meet other rules; and `Vary: accept`.
+/// - With 401 `WWW-Authenticate` and with 407 `Proxy-Authenticate`, if there is a [`challenge`](Self::challenge); RFC 9110 wants
+///   one with both. Without one, better write 403.
 /// - Nothing about the rule but its text. For testers, [`rule_header`](Self::rule_header) names it; for layers further out,
 ///   the response has [`Refused`](crate::gateway::Refused) in its extensions.
 ///
@@ -76,6 +78,7 @@ use crate::gateway::kept::Kept;
 #[derive(Debug, Clone)]
 pub struct DenyLayer {
     pub(super) rule_header: Option<HeaderName>,
+    pub(super) challenge: Option<HeaderValue>,
     pub(super) kept: Arc<Kept<Denial>>,
 }
 
@@ -105,7 +108,7 @@ pub struct DenyCount {
 impl DenyLayer {
     /// Makes the layer.
     pub fn new() -> Self {
-        DenyLayer { rule_header: None, kept: Arc::new(Kept::new(StatementKind::Deny)) }
+        DenyLayer { rule_header: None, challenge: None, kept: Arc::new(Kept::new(StatementKind::Deny)) }
     }
 
     /// Names the statement in a header of its answers, for testers. What is no visible ASCII is escaped, as by
@@ -113,6 +116,17 @@ impl DenyLayer {
     #[must_use]
     pub fn rule_header(mut self, name: HeaderName) -> Self {
         self.rule_header = Some(name);
+        self
+    }
+
+    /// How a client may authenticate, such as `Bearer realm="shop"`: in `WWW-Authenticate` of answers with 401, and in
+    /// `Proxy-Authenticate` of those with 407 (RFC 9110, 15.5.2 and 15.5.8). Several challenges stand in one value, with commas.
+    /// `Basic` makes browsers ask for a password.
+    ///
+    /// By default there is none, as only the application knows what its clients have.
+    #[must_use]
+    pub fn challenge(mut self, challenge: HeaderValue) -> Self {
+        self.challenge = Some(challenge);
         self
     }
 

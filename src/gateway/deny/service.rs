@@ -3,7 +3,8 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{PROXY_AUTHENTICATE, WWW_AUTHENTICATE};
+use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
 use super::layer::{Denial, DenyLayer};
@@ -91,6 +92,19 @@ impl DenyLayer {
                 response = Some(denial.answer.response(Asked::of(request), self.rule_header.as_ref()));
             }
         }
+        response.iter_mut().for_each(|response| self.add_challenge(response));
         response
+    }
+
+    /// Says how to authenticate, where the status asks for that.
+    fn add_challenge(&self, response: &mut Response<Bytes>) {
+        let name = match response.status() {
+            StatusCode::UNAUTHORIZED => WWW_AUTHENTICATE,
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => PROXY_AUTHENTICATE,
+            _ => return,
+        };
+        if let Some(challenge) = &self.challenge {
+            response.headers_mut().insert(name, challenge.clone());
+        }
     }
 }

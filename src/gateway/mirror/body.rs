@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::pending::Pending;
+use super::pending::Collecting;
 
 /// The body of a copy: one frame, or none.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +24,7 @@ pin_project! {
     pub struct MirrorTee<B> {
         #[pin]
         inner: B,
-        pending: Option<Box<Pending>>,
+        collecting: Option<Collecting>,
     }
 }
 
@@ -59,8 +59,8 @@ impl Body for MirrorBody {
 // === impl MirrorTee ===
 
 impl<B> MirrorTee<B> {
-    pub(super) fn new(inner: B, pending: Option<Box<Pending>>) -> Self {
-        MirrorTee { inner, pending }
+    pub(super) fn new(inner: B, collecting: Option<Collecting>) -> Self {
+        MirrorTee { inner, collecting }
     }
 
     /// The inner body.
@@ -79,16 +79,16 @@ impl<B: Body> Body for MirrorTee<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        if let Some(mut pending) = this.pending.take() {
+        if let Some(collecting) = this.collecting.take() {
             let goes_on = match &frame {
-                Some(Ok(frame)) => frame.data_ref().is_none_or(|data| pending.push(data)),
+                Some(Ok(frame)) => frame.data_ref().is_none_or(|data| collecting.push(data)),
                 Some(Err(_)) => false,
                 None => true,
             };
             // Whoever knows from the hint that nothing comes any more does not ask again.
             match goes_on {
-                true if frame.is_none() || this.inner.is_end_stream() => pending.send(),
-                true => *this.pending = Some(pending),
+                true if frame.is_none() || this.inner.is_end_stream() => collecting.send(),
+                true => *this.collecting = Some(collecting),
                 false => {}
             }
         }

@@ -49,6 +49,8 @@ pub struct MirrorDropped {
     pub full: u64,
     /// The body was too large.
     pub too_large: u64,
+    /// The body took too long to come.
+    pub too_slow: u64,
     /// The body did not end: the client went away, or it was answered before.
     pub incomplete: u64,
     /// The method may change something, and the statement does not say `with unsafe`.
@@ -73,7 +75,7 @@ pub(super) struct Counts {
     different: AtomicU64,
     nanos: AtomicU64,
     slowest: AtomicU64,
-    dropped: [AtomicU64; 8],
+    dropped: [AtomicU64; 9],
 }
 
 /// Why a request was not copied.
@@ -82,6 +84,7 @@ pub(super) enum Why {
     NoService,
     Full,
     TooLarge,
+    TooSlow,
     Incomplete,
     UnsafeMethod,
     Upgrade,
@@ -159,6 +162,7 @@ impl Counts {
                 no_service: dropped(Why::NoService),
                 full: dropped(Why::Full),
                 too_large: dropped(Why::TooLarge),
+                too_slow: dropped(Why::TooSlow),
                 incomplete: dropped(Why::Incomplete),
                 unsafe_method: dropped(Why::UnsafeMethod),
                 upgrade: dropped(Why::Upgrade),

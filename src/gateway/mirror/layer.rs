@@ -8,7 +8,7 @@ use http::header::HeaderName;
 use http::{Request, Response};
 use http_body::Body;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -37,6 +37,7 @@ pub struct MirrorLayer {
 pub(super) struct Settings {
     pub(super) in_flight: usize,
     pub(super) body_bytes: usize,
+    pub(super) body_timeout: Duration,
     pub(super) timeout: Duration,
     pub(super) header: HeaderName,
 }
@@ -50,6 +51,10 @@ pub(super) struct Shared {
     pub(super) slots: Slots,
     tasks: Mutex<JoinSet<()>>,
 }
+
+/// Something that is done after a time, unless this is dropped before.
+#[derive(Debug)]
+pub(super) struct Timer(AbortHandle);
 
 // === impl MirrorLayer ===
 
@@ -96,6 +101,7 @@ impl MirrorLayer {
         let settings = Settings {
             in_flight: 100,
             body_bytes: 64 << 10,
+            body_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(10),
             header: HeaderName::from_static("x-pointsman-mirror"),
         };
@@ -114,6 +120,15 @@ impl MirrorLayer {
     #[must_use]
     pub fn body_bytes(mut self, most: usize) -> Self {
         Arc::make_mut(&mut self.settings).body_bytes = most;
+        self
+    }
+
+    /// How long a request's body may take to be copied, from when the request came to the body's end. A slower one is counted,
+    /// and its request not copied, and goes on as it would have: this is for how long a client that sends its bytes one by one
+    /// keeps others from being copied. Default: 5 seconds.
+    #[must_use]
+    pub fn body_timeout(mut self, most: Duration) -> Self {
+        Arc::make_mut(&mut self.settings).body_timeout = most;
         self
     }
 
@@ -169,13 +184,29 @@ impl Shared {
         self.kept.latest().iter().map(count).collect()
     }
 
-    /// Starts a task that ends with the layer. `false` outside of a runtime.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
-        let Ok(runtime) = Handle::try_current() else { return false };
+    /// Starts a task that ends with the layer. `None` outside of a runtime.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        let runtime = Handle::try_current().ok()?;
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that have ended would be kept until somebody asks for them.
         while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(task, &runtime);
-        true
+        Some(tasks.spawn_on(task, &runtime))
+    }
+
+    /// Does something after a time. `None` outside of a runtime.
+    pub(super) fn after(&self, time: Duration, what: impl FnOnce() + Send + 'static) -> Option<Timer> {
+        let task = async move {
+            tokio::time::sleep(time).await;
+            what();
+        };
+        self.spawn(task).map(Timer)
+    }
+}
+
+// === impl Timer ===
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

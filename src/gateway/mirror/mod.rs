@@ -64,13 +64,13 @@
 //!
 //! The body is copied while the inner service reads it, and the copy is sent when the body has ended. So nothing waits for
 //! a shadow, and what it does happens in a task of its own: it may fail, hang or panic. How many copies there are,
-//! how large a body may be and how long a copy takes is bounded; with the defaults the bodies hold at most 6.4 MB. What does not fit, and a
-//! body that does not end, is counted and not copied.
+//! how large a body may be, how long it may take to come and how long a copy takes is bounded; with the defaults the bodies hold at
+//! most 6.4 MB. What does not fit, and a body that does not end, is counted and not copied.
 //!
 //! # Cost
 //!
 //! A request that no live `mirror` matches costs a look at its decision, and no allocation. One that is copied costs a copy of its head and body
-//! for each mirror, a task and its boxes.
+//! for each mirror, a task and its boxes; one with a body a further task, which watches the time.
 
 mod body;
 mod counts;

@@ -1,7 +1,7 @@
 //! Copies that wait for the end of the body.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
 use http::header::{
@@ -12,7 +12,7 @@ use http::{Method, Request, Uri, Version};
 
 use super::body::{MirrorBody, append};
 use super::counts::Why;
-use super::layer::{Settings, Shared};
+use super::layer::{Settings, Shared, Timer};
 use super::shadow::Copy;
 use crate::schema::PeerAddr;
 
@@ -24,6 +24,14 @@ pub(super) struct Pending {
     settings: Arc<Settings>,
     shared: Arc<Shared>,
     why: Why,
+}
+
+/// Copies whose body is still coming, and the timer that drops them if that takes too long. Only this holds them, so dropped
+/// before they are sent it drops them too.
+#[derive(Debug)]
+pub(super) struct Collecting {
+    pending: Arc<Mutex<Option<Box<Pending>>>>,
+    _timer: Timer,
 }
 
 /// What a copy has of the request. Extensions are not copied, as what they hold may be for one to take, such as the
@@ -91,6 +99,45 @@ impl Head {
     }
 }
 
+// === impl Collecting ===
+
+impl Collecting {
+    /// Waits for the body. `None` outside of a runtime, where there would be no copy either.
+    pub(super) fn begin(pending: Box<Pending>) -> Option<Self> {
+        let (most, shared) = (pending.settings.body_timeout, pending.shared.clone());
+        let pending = Arc::new(Mutex::new(Some(pending)));
+        let weak = Arc::downgrade(&pending);
+        // Whoever reads the body may do so at any pace, or not at all, and is not to be woken for this.
+        let timer = shared.after(most, move || {
+            if let Some(mut pending) = weak.upgrade().and_then(|pending| lock(&pending).take()) {
+                pending.why = Why::TooSlow;
+            }
+        });
+        let Some(timer) = timer else {
+            lock(&pending).iter_mut().for_each(|pending| pending.why = Why::NoRuntime);
+            return None;
+        };
+        Some(Collecting { pending, _timer: timer })
+    }
+
+    /// Takes a piece of the body; `false` when that is too much, or comes too late, and then there will be no copy.
+    pub(super) fn push(&self, data: &impl Buf) -> bool {
+        lock(&self.pending).as_mut().is_some_and(|pending| pending.push(data))
+    }
+
+    /// Sends the copies, unless it is too late.
+    pub(super) fn send(self) {
+        let pending = lock(&self.pending).take();
+        if let Some(pending) = pending {
+            pending.send();
+        }
+    }
+}
+
+fn lock(pending: &Mutex<Option<Box<Pending>>>) -> MutexGuard<'_, Option<Box<Pending>>> {
+    pending.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 // === impl Pending ===
 
 impl Pending {
@@ -125,7 +172,7 @@ impl Pending {
         for (name, copy) in std::mem::take(&mut self.copies) {
             let request = self.head.clone().request((&self.settings.header, name), body.clone());
             let counts = copy.counts.clone();
-            if self.shared.spawn(copy.send(request, self.settings.timeout)) {
+            if self.shared.spawn(copy.send(request, self.settings.timeout)).is_some() {
                 counts.sent();
             } else {
                 counts.dropped(Why::NoRuntime);

@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::body::MirrorTee;
 use super::counts::{Counts, MirrorCounts, Versus, Why};
 use super::layer::MirrorLayer;
-use super::pending::{Head, Pending};
+use super::pending::{Collecting, Head, Pending};
 use super::shadow::Copy;
 use crate::engine::{Action, Decision, Match, Mirror};
 use crate::gateway::overrides_method;
@@ -88,14 +88,14 @@ where
             None => (None, Vec::new()),
         };
         // A body that has ended may never be asked.
-        let pending = match pending {
+        let collecting = match pending {
             Some(pending) if request.body().is_end_stream() => {
                 pending.send();
                 None
             }
-            pending => pending,
+            pending => pending.and_then(Collecting::begin),
         };
-        let request = request.map(|body| MirrorTee::new(body, pending));
+        let request = request.map(|body| MirrorTee::new(body, collecting));
         MirrorFuture { inner: self.inner.call(request), versus }
     }
 }
