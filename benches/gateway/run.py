@@ -3,9 +3,10 @@
 
   benches/gateway/run.py [--rounds N] [--seconds N] [--connections N] [--threads N] [--pin] [--perf] [--keep]
 
-Five proxies before one nginx that returns 1 KiB: nginx as a plain proxy, nginx with a Lua script that decides by cookie
-and header, the gateway deciding nothing (`--bare`), the gateway with the shop's rules, and with 100,000 rules. All
-have the same number of worker threads and kept connections on both sides. They take turns, and every number is the median
+Six proxies before one nginx that returns 1 KiB: nginx as a plain proxy, nginx with a Lua script that decides by cookie
+and header, the bare proxy of hyper-util's server and client in `hyper-util/` (one thread, whatever is asked for), the gateway
+deciding nothing (`--bare`), the gateway with the shop's rules, and with 100,000 rules. All have the same number of worker
+threads and kept connections on both sides. They take turns, and every number is the median
 over the rounds; so are the ratios, which are taken within each round, as the machine may be shared.
 
 CPU time is what the kernel accounts to the threads of the proxy's processes, in user and system mode: as utime and stime in
@@ -58,8 +59,19 @@ def build():
         cwd=ROOT,
         check=True,
     )
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return target / "release" / "examples" / "gateway"
+    return target() / "release" / "examples" / "gateway"
+
+
+def build_bare():
+    folder = HERE / "hyper-util"
+    subprocess.run(
+        ["cargo", "build", "--release", "--locked", "--target-dir", target() / "hyper-util"], cwd=folder, check=True
+    )
+    return target() / "hyper-util" / "release" / "pointsman-bare-proxy"
+
+
+def target():
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
 
 def free_port():
@@ -198,7 +210,7 @@ def main():
     global PIN
     PIN = args.pin
     need()
-    gateway = args.binary or build()
+    gateway, bare = args.binary or build(), build_bare()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pointsman-gateway-"))
     os.chmod(folder, 0o755)
     log = open(folder / "log", "w")
@@ -209,6 +221,9 @@ def main():
             port = free_port()
             command = conf(file, folder, port=port, upstream=up, threads=args.threads)
             proxies.append(Proxy(name, port, pinned("0", command), log))
+        port = free_port()
+        command = [bare, f"127.0.0.1:{port}", f"127.0.0.1:{up}"]
+        proxies.append(Proxy("hyper-util", port, pinned("0", command), log))
         servers = [part for name in CLUSTERS for part in ("--cluster", f"{name}=127.0.0.1:{up}")]
         for name, more in [
             ("bare", ["--bare"]),
@@ -230,7 +245,7 @@ def main():
                     results[proxy.name].append(result)
         show(results)
         if args.perf:
-            for proxy in proxies[3:]:
+            for proxy in proxies[4:]:
                 profile(proxy, args, folder)
     finally:
         for proxy in [*proxies, upstream]:
@@ -247,11 +262,12 @@ def show(results):
     ratio = lambda name, to: statistics.median(
         a["cpu"] / b["cpu"] for a, b in zip(results[name], results[to])
     )
-    print(f"{'':24}{'CPU us/req':>11}{'req/s':>9}{'p50 ms':>8}{'p99 ms':>8}{'÷ nginx':>9}{'÷ Lua':>8}{'÷ bare':>8}")
+    print(f"{'':24}{'CPU us/req':>11}{'req/s':>9}{'p50 ms':>8}{'p99 ms':>8}{'÷ nginx':>9}{'÷ Lua':>8}{'÷ hyper':>9}{'÷ bare':>8}")
     for name in results:
         print(
             f"{name:24}{median(name, 'cpu'):11.2f}{median(name, 'rate'):9.0f}{median(name, 'p50'):8.2f}"
-            f"{median(name, 'p99'):8.2f}{ratio(name, 'nginx'):9.3f}{ratio(name, 'nginx+Lua'):8.3f}{ratio(name, 'bare'):8.3f}"
+            f"{median(name, 'p99'):8.2f}{ratio(name, 'nginx'):9.3f}{ratio(name, 'nginx+Lua'):8.3f}"
+            f"{ratio(name, 'hyper-util'):9.3f}{ratio(name, 'bare'):8.3f}"
         )
 
 
