@@ -71,13 +71,14 @@ impl Split {
     /// leaves one cluster for another only if the other's weight grew by the larger factor; multiplying all
     /// weights by one number moves nothing.
     ///
-    /// Costs a hash of eight bytes and a logarithm for each cluster with a weight; does not allocate.
+    /// Costs a hash of eight bytes for each cluster with a weight, and two logarithms for each that the hashes alone do not
+    /// rule out; does not allocate.
     pub fn pick(&self, hash: u64) -> usize {
         let mut best: Option<(usize, &Arm, u64)> = None;
         for (index, arm) in self.arms.iter().enumerate().filter(|(_, arm)| arm.weight > 0) {
-            let drawn = draw(hash, arm.seed);
-            if best.is_none_or(|(_, other, least)| arm.beats(drawn, other, least)) {
-                best = Some((index, arm, drawn));
+            let ticket = ticket(hash, arm.seed);
+            if best.is_none_or(|(_, other, least)| arm.wins(ticket, other, least)) {
+                best = Some((index, arm, ticket));
             }
         }
         // `new` made sure that some weight is above 0.
@@ -104,6 +105,22 @@ impl Split {
 // === impl Arm ===
 
 impl Arm {
+    /// Whether this arm's ticket is better than the other's: what [`beats`](Self::beats) says of their draws.
+    ///
+    /// The larger ticket is the smaller draw, by 2^-33 at least where it is larger by more than 2^-32 of the other: the
+    /// logarithm is right to 2^-47, so that is the order of the draws as computed too. With a weight that is no smaller,
+    /// it wins, and nobody has to compute them: always where weights are equal, and for half of all keys elsewhere.
+    fn wins(&self, ticket: u64, other: &Arm, others: u64) -> bool {
+        let clearly = |more: u64, less: u64| more > less + (less >> 32) + 1;
+        if self.weight >= other.weight && clearly(ticket, others) {
+            return true;
+        }
+        if other.weight >= self.weight && clearly(others, ticket) {
+            return false;
+        }
+        self.beats(draw(ticket), other, draw(others))
+    }
+
     /// Whether this arm's draw over its weight is less than the other's.
     ///
     /// Compared as fractions, crosswise and in integers: quotients would be rounded, and could move a key
@@ -116,18 +133,33 @@ impl Arm {
     }
 }
 
-/// An arm's draw for a key: exponentially distributed, in units of 2^-58.
+/// What an arm draws with for a key: an odd number below 2^53.
+fn ticket(key: u64, arm: u64) -> u64 {
+    odd(hash(&key.to_le_bytes(), arm))
+}
+
+/// The draw of a ticket: exponentially distributed, in units of 2^-58.
 ///
 /// The logarithm is below 36.8, so 58 bits behind the point are what 64 have room for; and they are enough
 /// to tell any two draws near 0 apart, where the winners are.
-fn draw(key: u64, arm: u64) -> u64 {
-    (exponential(uniform(hash(&key.to_le_bytes(), arm))) * (1_u64 << 58) as f64) as u64
+fn draw(ticket: u64) -> u64 {
+    (exponential(fraction(ticket)) * (1_u64 << 58) as f64) as u64
 }
 
-/// The odd multiples of 2^-53, so that it is exact and neither 0 nor 1: there the logarithm would be
-/// infinite, or 0 and above every weight.
+/// Odd, so that the fraction is exact and neither 0 nor 1: there the logarithm would be infinite, or 0 and
+/// above every weight.
+fn odd(hash: u64) -> u64 {
+    (hash >> 11) | 1
+}
+
+fn fraction(ticket: u64) -> f64 {
+    ticket as f64 / (1_u64 << 53) as f64
+}
+
+/// The fraction that a hash stands for.
+#[cfg(test)]
 pub(super) fn uniform(hash: u64) -> f64 {
-    ((hash >> 11) | 1) as f64 / (1_u64 << 53) as f64
+    fraction(odd(hash))
 }
 
 /// libm's logarithm and not std's, which is the platform's and differs in the last bit. libm's is
@@ -139,6 +171,8 @@ pub(super) fn exponential(uniform: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn arm(name: &str, weight: u64) -> Arm {
@@ -167,6 +201,35 @@ mod tests {
             let e = exponential(uniform(hash));
             assert!(e > 0.0 && e < 36.8, "{e}");
             assert!((e * (1_u64 << 58) as f64) as u64 >= 32);
+        }
+    }
+
+    /// Whatever the tickets: those far apart, those next to each other, and those where it is just said clearly.
+    fn tickets() -> impl Strategy<Value = (u64, u64)> {
+        let bits = (0..53_u32, any::<u64>()).prop_map(|(bits, hash)| odd(hash) >> bits | 1);
+        (bits, 0..4_u8, any::<u64>()).prop_map(|(one, how, hash)| {
+            let other = match how {
+                0 => odd(hash),
+                1 => one.saturating_add(hash % 8 * 2),
+                2 => one + (one >> 32) + hash % 5,
+                _ => one.saturating_sub((one >> 32) + hash % 5),
+            };
+            (one, other.min((1 << 53) - 1) | 1)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn hashes_rule_out_only_what_the_draws_would(
+            (one, other) in tickets(),
+            weights in (1..=MAX_TOTAL, 1..=MAX_TOTAL),
+            equal: bool,
+        ) {
+            let (a, b) = (arm("a", weights.0), arm("b", if equal { weights.0 } else { weights.1 }));
+            prop_assert_eq!(a.wins(one, &b, other), a.beats(draw(one), &b, draw(other)));
+            prop_assert_eq!(b.wins(other, &a, one), b.beats(draw(other), &a, draw(one)));
         }
     }
 }
