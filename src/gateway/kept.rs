@@ -1,6 +1,8 @@
 //! What a layer keeps for each statement, over revisions of the rules.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
 
 use crate::engine::{GatewayStatement, RuleSet, StatementKind};
 
@@ -8,8 +10,10 @@ use crate::engine::{GatewayStatement, RuleSet, StatementKind};
 /// statement that [continues](GatewayStatement::continues) an earlier one goes on with what that one had.
 pub(super) struct Kept<T> {
     kind: StatementKind,
-    /// Read once a request that matched something, written once a rule set.
-    current: RwLock<Arc<Table<T>>>,
+    /// Read once a request that matched something, and on all threads; written once a rule set.
+    current: ArcSwap<Table<T>>,
+    /// Held by the one who writes.
+    renewing: Mutex<()>,
 }
 
 /// What is kept under one rule set.
@@ -27,35 +31,43 @@ type Entry<T> = (GatewayStatement, Arc<T>);
 
 impl<T> Kept<T> {
     pub(super) fn new(kind: StatementKind) -> Self {
-        Kept { kind, current: RwLock::new(Arc::new(Table::new(0, Box::default()))) }
+        let current = ArcSwap::from_pointee(Table::new(0, Box::default()));
+        Kept { kind, current, renewing: Mutex::default() }
     }
 
     /// What is kept under these rules; `make` makes what is new. Decisions by earlier rules, of which there are some when
     /// rules change, get what the latest have.
-    pub(super) fn under(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
-        let table = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+    pub(super) fn under(
+        &self,
+        rules: &RuleSet,
+        make: impl Fn(&GatewayStatement) -> T,
+    ) -> Guard<Arc<Table<T>>> {
+        let table = self.current.load();
         if table.revision >= rules.revision() { table } else { self.renew(rules, make) }
     }
 
     /// What was kept last.
     pub(super) fn latest(&self) -> Arc<Table<T>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.load_full()
     }
 
     #[cold]
-    fn renew(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.revision < rules.revision() {
-            let entry = |statement: &GatewayStatement| {
-                (statement.kind() == self.kind).then(|| {
-                    let kept = current.find(statement).cloned().unwrap_or_else(|| Arc::new(make(statement)));
-                    (statement.clone(), kept)
-                })
-            };
-            let entries = rules.gateway().iter().map(entry).collect();
-            *current = Arc::new(Table::new(rules.revision(), entries));
+    fn renew(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Guard<Arc<Table<T>>> {
+        let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load();
+        // Another was quicker.
+        if current.revision >= rules.revision() {
+            return current;
         }
-        current.clone()
+        let entry = |statement: &GatewayStatement| {
+            (statement.kind() == self.kind).then(|| {
+                let kept = current.find(statement).cloned().unwrap_or_else(|| Arc::new(make(statement)));
+                (statement.clone(), kept)
+            })
+        };
+        let entries = rules.gateway().iter().map(entry).collect();
+        self.current.store(Arc::new(Table::new(rules.revision(), entries)));
+        self.current.load()
     }
 }
 
