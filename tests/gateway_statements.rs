@@ -250,6 +250,8 @@ fn among(engine: &Engine, available: &[&str]) -> String {
     let decision = engine.decide_where(&request, up);
     let told = decision.explain(&request);
     assert_eq!(told.cluster, decision.cluster(), "{told}");
+    let before = engine.explain_where(&request, up);
+    assert_eq!((before.cluster, before.fallbacks), (told.cluster, told.fallbacks));
     decision.cluster().to_owned()
 }
 

@@ -226,14 +226,44 @@ impl Engine {
     /// Says why a request would go where it goes, now. Walks the rules as they are written, at leisure; counts
     /// nothing. For a decision that has been made, see [`Decision::explain`].
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
-        let rules = self.rules();
-        let moment = self.moment(&rules);
-        rules.explain(request.into(), moment, None)
+        self.explain_now(request.into(), None)
+    }
+
+    /// As [`Engine::explain`], where somebody knows which clusters have an available server, by their indices: what
+    /// [`Engine::decide_where`] would decide, and why. `available` is asked only for targets that have an `else`.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use pointsman::Engine;
+    ///
+    /// let engine = Engine::builder().clusters(["gray", "prod"]).build(
+    ///     "route beta: cookie(beta) == \"yes\" => gray else prod
+    ///      default => prod",
+    /// )?;
+    /// let request = Request::get("/").header("cookie", "beta=yes").body(())?;
+    /// let while_gray_is_down = engine.explain_where(&request, |cluster| cluster != 0);
+    /// assert_eq!(while_gray_is_down.cluster, "prod");
+    /// assert!(while_gray_is_down.to_string().contains("gray has no available server, so prod"));
+    /// assert_eq!(engine.explain(&request).cluster, "gray", "nobody says that it is down");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn explain_where<'r>(
+        &self,
+        request: impl Into<RequestHead<'r>>,
+        available: impl Fn(usize) -> bool,
+    ) -> Explanation {
+        self.explain_now(request.into(), Some(&|cluster| available(cluster as usize)))
     }
 
     /// As [`Engine::explain`], with the time and the chance from outside.
     pub fn explain_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Explanation {
         self.rules().explain(request.into(), moment, None)
+    }
+
+    fn explain_now(&self, head: RequestHead<'_>, available: Option<&dyn Fn(u32) -> bool>) -> Explanation {
+        let rules = self.rules();
+        let moment = self.moment(&rules);
+        rules.explain(head, moment, available)
     }
 
     /// Replaces the rules: validates, compiles, then swaps one pointer. A decision under way ends with the
