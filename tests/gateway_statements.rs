@@ -226,6 +226,29 @@ async fn of_a_followed_request_statements_see_nothing_that_only_we_may_set() {
     }
 }
 
+#[tokio::test]
+async fn of_a_followed_request_a_copy_goes_to_the_fallback_and_the_request_where_upstream_said() {
+    let text = "cluster shadow_next = next else prod_b\nmirror m: true => shadow_next\ndefault => prod_a";
+    let engine = engine(text);
+    let at = |name: &str| engine.clusters().position(|cluster| cluster == name).unwrap();
+    let (next, gray) = (at("next"), at("gray"));
+    let follow = Follow::new(Carrier::default(), Trusted::networks(["10.0.0.0/8"]).unwrap());
+    let layer = TrafficSplitLayer::new(engine.clone()).follow(follow);
+    for down in [false, true] {
+        let layer = layer.clone().available(move |cluster| !(down && [next, gray].contains(&cluster)));
+        let service = layer.layer(service_fn(async |request: Request<()>| {
+            Ok::<_, Infallible>(Response::new(request.extensions().get::<Decision>().cloned().unwrap()))
+        }));
+        let request = Request::get("/").header("baggage", "pointsman=gray");
+        let request = request.extension(PeerAddr("10.0.0.7:4711".parse().unwrap())).body(()).unwrap();
+        let decision = service.oneshot(request).await.unwrap().into_body();
+        assert!(decision.is_followed());
+        assert_eq!(decision.cluster(), "gray");
+        let copies: Vec<_> = decision.matches().map(|hit| hit.cluster_index()).collect();
+        assert_eq!(copies, [Some(at(if down { "prod_b" } else { "next" }))]);
+    }
+}
+
 #[test]
 fn where_a_copy_goes_is_no_part_of_why_a_request_goes_where_it_goes() {
     let engine = engine(

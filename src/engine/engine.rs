@@ -133,9 +133,7 @@ impl Engine {
 
     /// Decides where a request goes, and counts it. The cost does not depend on how often rules are replaced.
     pub fn decide<'r>(&self, request: impl Into<RequestHead<'r>>) -> Decision {
-        let hold = self.shared.seat();
-        let moment = self.moment(&hold.seat().rules);
-        Decision::of(hold, request.into(), moment, None)
+        self.decide_among(request, None)
     }
 
     /// As [`Engine::decide`], where somebody knows which clusters have an available server, by their indices: a target
@@ -163,9 +161,19 @@ impl Engine {
         request: impl Into<RequestHead<'r>>,
         available: impl Fn(usize) -> bool,
     ) -> Decision {
+        self.decide_among(request, Some(&|cluster| available(cluster as usize)))
+    }
+
+    /// As both of these.
+    #[inline]
+    pub(crate) fn decide_among<'r>(
+        &self,
+        request: impl Into<RequestHead<'r>>,
+        available: Option<&dyn Fn(u32) -> bool>,
+    ) -> Decision {
         let hold = self.shared.seat();
         let moment = self.moment(&hold.seat().rules);
-        Decision::of(hold, request.into(), moment, Some(&|cluster| available(cluster as usize)))
+        Decision::of(hold, request.into(), moment, available)
     }
 
     /// As [`Engine::decide`], with the time and the chance from outside.
@@ -193,19 +201,21 @@ impl Engine {
     pub fn follow(&self, cluster: &str) -> Option<Decision> {
         let cluster = *self.shared.by_name.get(cluster)?;
         let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
-        Some(Decision::follow(self.shared.seat(), cluster, None, moment))
+        Some(Decision::follow(self.shared.seat(), cluster, None, moment, None))
     }
 
-    /// As [`Engine::follow`], asking the statements of the service gateway about the request.
+    /// As [`Engine::follow`], asking the statements of the service gateway about the request. Where their copies go is
+    /// decided here, so a `mirror` heeds who is `available`; the request's own cluster stays what it is.
     pub(crate) fn follow_request<'r>(
         &self,
         cluster: &str,
         request: impl Into<RequestHead<'r>>,
+        available: Option<&dyn Fn(u32) -> bool>,
     ) -> Option<Decision> {
         let cluster = *self.shared.by_name.get(cluster)?;
         let hold = self.shared.seat();
         let moment = self.moment(&hold.seat().rules);
-        Some(Decision::follow(hold, cluster, Some(request.into()), moment))
+        Some(Decision::follow(hold, cluster, Some(request.into()), moment, available))
     }
 
     /// What is decided by the index, by asking all rules in their order, and by the reference: the route's and the

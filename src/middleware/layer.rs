@@ -192,7 +192,7 @@ impl TrafficSplitLayer {
 
     /// Asks which clusters have an available server, by their [indices](Decision::cluster_index): a target that has none
     /// gives way to what stands behind its `else`. It is asked on the request's path, for such targets only, and should
-    /// neither block nor panic. Decisions that are followed are not changed.
+    /// neither block nor panic. Decisions that are followed are not changed, but for where their copies go, which is decided here.
     ///
     /// ```
     /// use http::{Request, Response};

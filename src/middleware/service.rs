@@ -8,7 +8,7 @@ use http::{Extensions, Request, Response};
 use tower_service::Service;
 
 use super::future::ResponseFuture;
-use super::layer::Tags;
+use super::layer::{Available, Tags};
 use crate::engine::{Decision, Engine, decided};
 
 /// A service whose requests are tagged with the decision of an [`Engine`]; made by
@@ -73,18 +73,17 @@ impl Tags {
     /// Decides, and tags the request. Returns the cluster, and the headers that the response gets.
     #[inline]
     pub(super) fn tag<B>(&self, request: &mut Request<B>) -> (usize, [Option<(HeaderName, HeaderValue)>; 2]) {
+        let available = self.available.as_ref().map(|Available(ask)| move |cluster: u32| ask(cluster as usize));
+        let available = available.as_ref().map(|ask| ask as &dyn Fn(u32) -> bool);
         let followed = self
             .follow
             .as_ref()
-            .and_then(|follow| follow.decide(&self.engine, request, self.request_header.as_ref()));
+            .and_then(|follow| follow.decide(&self.engine, request, self.request_header.as_ref(), available));
         // Before deciding: rules must not see what only we may set. Removes every value of the name.
         if let Some(header) = &self.request_header {
             request.headers_mut().remove(header);
         }
-        let decision = followed.unwrap_or_else(|| match &self.available {
-            None => self.engine.decide(&*request),
-            Some(available) => self.engine.decide_where(&*request, &*available.0),
-        });
+        let decision = followed.unwrap_or_else(|| self.engine.decide_among(&*request, available));
         decided(&decision);
         let cluster = decision.cluster_index();
         let name = self.name(&decision);
