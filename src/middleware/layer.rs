@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::Extensions;
 use http::header::{HeaderName, HeaderValue};
 use tower_layer::Layer;
 
@@ -83,7 +84,9 @@ pub(super) struct Tags {
 
 /// Says which clusters have an available server.
 #[derive(Clone)]
-pub(super) struct Available(pub(super) Arc<dyn Fn(usize) -> bool + Send + Sync>);
+pub(super) struct Available(pub(super) Arc<Ask>);
+
+type Ask = dyn Fn(usize, &mut Extensions) -> bool + Send + Sync;
 
 impl fmt::Debug for Available {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -221,7 +224,18 @@ impl TrafficSplitLayer {
     /// # }
     /// ```
     #[must_use]
-    pub fn available(mut self, available: impl Fn(usize) -> bool + Send + Sync + 'static) -> Self {
+    pub fn available(self, available: impl Fn(usize) -> bool + Send + Sync + 'static) -> Self {
+        self.available_with(move |cluster, _| available(cluster))
+    }
+
+    /// As [`available`](Self::available); what it puts into the extensions goes with the request, in the place of what is there of
+    /// the same type. So whoever says yes can keep something for the request, and give it back when that is dropped: with
+    /// the feature `health`, `Health::reserve` does, where there is an example.
+    #[must_use]
+    pub fn available_with(
+        mut self,
+        available: impl Fn(usize, &mut Extensions) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Arc::make_mut(&mut self.tags).available = Some(Available(Arc::new(available)));
         self
     }

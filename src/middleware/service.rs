@@ -1,5 +1,6 @@
 //! What happens on a request's way in.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -73,7 +74,16 @@ impl Tags {
     /// Decides, and tags the request. Returns the cluster, and the headers that the response gets.
     #[inline]
     pub(super) fn tag<B>(&self, request: &mut Request<B>) -> (usize, [Option<(HeaderName, HeaderValue)>; 2]) {
-        let available = self.available.as_ref().map(|Available(ask)| move |cluster: u32| ask(cluster as usize));
+        // What is kept for the request, which cannot have it while it is looked at.
+        let kept = Cell::new(Extensions::new());
+        let available = self.available.as_ref().map(|Available(ask)| {
+            |cluster: u32| {
+                let mut extensions = kept.take();
+                let answer = ask(cluster as usize, &mut extensions);
+                kept.set(extensions);
+                answer
+            }
+        });
         let available = available.as_ref().map(|ask| ask as &dyn Fn(u32) -> bool);
         let followed = self
             .follow
@@ -84,6 +94,10 @@ impl Tags {
             request.headers_mut().remove(header);
         }
         let decision = followed.unwrap_or_else(|| self.engine.decide_among(&*request, available));
+        let kept = kept.into_inner();
+        if !kept.is_empty() {
+            request.extensions_mut().extend(kept);
+        }
         decided(&decision);
         let cluster = decision.cluster_index();
         let name = self.name(&decision);
