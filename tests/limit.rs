@@ -311,6 +311,22 @@ fn who_passes_is_told_what_is_left_if_the_application_asks_for_it() {
     assert_eq!(header(&none, "ratelimit-policy"), None);
 }
 
+#[test]
+fn thousands_of_limits_make_no_large_head() {
+    let name = |at: usize| format!("{}{at:04}", "n".repeat(124));
+    let rules: String =
+        (0..2_000).map(|at| format!("limit {}: true => {}/s\n", name(at), 5_000 - at)).collect();
+    let (time, engine) = (Time::new(), engine(&(rules + "default => prod")));
+    let limit = time.layer().fields_on_passed();
+    let response = ask(&limit, &engine, "/", "1");
+    assert_eq!(response.status(), StatusCode::OK);
+    let head: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    println!("2,000 limits, and {head} bytes of header fields");
+    assert!((1_000..3 << 10).contains(&head), "{head}");
+    let told = header(&response, "ratelimit").unwrap();
+    assert!(told.starts_with(&format!("\"{}\";r=3007;", name(1_992))), "{told}");
+}
+
 fn engine_without() -> Engine {
     engine("default => prod")
 }

@@ -44,7 +44,8 @@ use crate::gateway::kept::Kept;
 ///   (draft-ietf-httpapi-ratelimit-headers-11).
 ///
 /// Responses that pass have the latter two on [demand](Self::fields_on_passed). A burst is not in the policy, and more may be
-/// left than that says. Characters of a name that cannot stand there are escaped as `%C3%A4`.
+/// left than that says. Characters of a name that cannot stand there are escaped as `%C3%A4`; a limit whose name is then longer than
+/// 128 bytes is not told of. So the two fields take 3 KiB at most.
 ///
 /// # Memory
 ///
@@ -225,8 +226,9 @@ impl LimitLayer {
         self
     }
 
-    /// Also responses to requests that passed get `RateLimit-Policy` and `RateLimit`, for all live limits that the request
-    /// matched. They are added to what the inner service says of its own. Costs some allocations a request.
+    /// Also responses to requests that passed get `RateLimit-Policy` and `RateLimit`, for the live limits that the request
+    /// matched: of more than eight, for those that have the fewest tokens left. They are added to what the inner service says
+    /// of its own. Costs some allocations a request.
     #[must_use]
     pub fn fields_on_passed(mut self) -> Self {
         self.fields_on_passed = true;
