@@ -243,6 +243,37 @@ fn a_million_addresses_do_not_grow_the_table() {
 }
 
 #[test]
+fn thousands_of_limits_with_keys_stay_below_the_bound_of_all_and_hold_back() {
+    const LIMITS: usize = 5_000;
+    const BOUND: usize = 64 << 20;
+    let rules: String = (0..LIMITS).map(|at| format!("limit l{at}: true => 2/h by cookie(uid)\n")).collect();
+    let (time, engine) = (Time::new(), engine(&(rules + "default => prod")));
+    let limit = time.layer();
+    let info = allocation_counter::measure(|| {
+        assert_eq!(passed(&limit, &engine, "/", "1", 2), 2);
+        (0..20).for_each(|uid| {
+            assert_eq!(passed(&limit, &engine, "/", &uid.to_string(), 1), usize::from(uid != 1))
+        });
+    });
+    let tables = limit.table_bytes();
+    println!("{} bytes allocated, {tables} of them for tables", info.bytes_max);
+    assert!((BOUND - (2 << 20)..=BOUND).contains(&tables), "{tables}");
+    // What is kept for a statement itself is in proportion to the text.
+    assert!(info.bytes_max <= (BOUND + LIMITS * 3_000) as u64, "{}", info.bytes_max);
+    let counts = limit.counts();
+    assert_eq!(counts.iter().filter(|count| !count.shares).count(), 59);
+    assert_eq!(counts.iter().map(|count| count.bytes).sum::<usize>() / 59 * 60, tables);
+    // The table that all others share is full of those who asked, and says whom it forgot.
+    assert_eq!(counts[0].forgotten, 0);
+    assert!(counts.iter().map(|count| count.forgotten).sum::<u64>() > 20_000);
+
+    // Two bounds: neither a table of a limit's own nor the shared one is larger than all.
+    let small = time.layer().bytes(100_000);
+    assert_eq!(passed(&small, &engine, "/", "1", 2), 2);
+    assert!(small.table_bytes() <= 100_000 && small.counts().iter().all(|count| count.shares));
+}
+
+#[test]
 fn a_request_that_passes_allocates_nothing() {
     let rules = "limit users: true => 1000/s by cookie(uid)\nlimit all: true => 1000/s\n
                  shadow limit none: true => 1/h\ndefault => prod";

@@ -121,11 +121,11 @@ fn escaped(name: &str) -> impl Iterator<Item = char> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bucket::Buckets;
+    use super::super::bucket::{Buckets, Size};
     use super::*;
 
     fn fields(name: &str, limit: Limit, share: f64, taken: u32) -> [String; 2] {
-        let buckets = Buckets::new(limit, 0);
+        let buckets = Buckets::new(limit, Size::alone(0));
         let rate = buckets.rate(share);
         let mut lists = Lists::default();
         let verdict = (0..taken).map(|_| buckets.take(None, rate, 0)).last().unwrap();
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn limits_make_a_list() {
         let mut lists = Lists::default();
-        let buckets = Buckets::new(limit(10, 1_000, 10), 0);
+        let buckets = Buckets::new(limit(10, 1_000, 10), Size::alone(0));
         for name in ["a", "b"] {
             lists.push(name, buckets.limit(), buckets.rate(1.0), buckets.take(None, buckets.rate(1.0), 0));
         }
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn of_very_many_limits_those_are_told_of_that_have_fewest_tokens_left() {
         let one = limit(10, 1_000, 10);
-        let rate = Buckets::new(one, 0).rate(1.0);
+        let rate = Buckets::new(one, Size::alone(0)).rate(1.0);
         let told = |left: &[u64]| {
             let names: Vec<_> = (0..left.len()).map(|at| format!("l{at}")).collect();
             let mut lists = Lists::default();
@@ -210,7 +210,7 @@ mod tests {
     fn a_limit_with_a_very_long_name_is_not_told_of() {
         let one = limit(10, 1_000, 10);
         let told = |name: &str| {
-            let (buckets, mut lists) = (Buckets::new(one, 0), Lists::default());
+            let (buckets, mut lists) = (Buckets::new(one, Size::alone(0)), Lists::default());
             lists.push(name, &one, buckets.rate(1.0), buckets.take(None, buckets.rate(1.0), 0));
             lists.fields()
         };
