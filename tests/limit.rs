@@ -191,6 +191,40 @@ fn a_request_that_was_decided_by_rules_that_are_gone_is_not_held_to_a_limit_that
     assert_eq!([call(&engine, Some(earlier.clone())), call(&engine, Some(earlier))], [200, 429]);
 }
 
+#[test]
+fn below_two_engines_the_limits_of_each_hold() {
+    let one = engine("limit a: true => 1/h\nlimit one: path == \"/one\" => 1/h\ndefault => prod");
+    // Its revision is the higher, and with the same place other limits.
+    for burst in 2..4 {
+        one.replace(format!(
+            "limit a: true => 2/h burst {burst}\nlimit one: path == \"/one\" => 1/h\ndefault => prod"
+        ))
+        .unwrap();
+    }
+    let other = engine("limit a: true => 1/h\nlimit other: path == \"/other\" => 1/h\ndefault => prod");
+    let time = Time::new();
+    let limit = time.layer();
+    assert_eq!(passed(&limit, &one, "/", "", 5), 3);
+    assert_eq!(passed(&limit, &other, "/", "", 5), 1);
+    assert_eq!((passed(&limit, &one, "/", "", 5), passed(&limit, &other, "/", "", 5)), (0, 0));
+    let counts = |limit: &LimitLayer| -> Vec<_> {
+        limit.counts().into_iter().map(|count| (count.statement, count.refused)).collect()
+    };
+    let owned = |counts: &[(&str, u64)]| -> Vec<_> {
+        counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    };
+    assert_eq!(counts(&limit), owned(&[("a", 7), ("one", 0), ("a", 9), ("other", 0)]));
+    // New rules of one leave those of the other as they are.
+    other.replace("limit b: true => 1/h\nlimit a: true => 1/h\ndefault => prod").unwrap();
+    assert_eq!((passed(&limit, &other, "/", "", 1), passed(&limit, &one, "/", "", 1)), (0, 0));
+    // Nothing is kept of one that is gone, once there is another.
+    drop(one);
+    let third = engine("limit third: true => 1/h\ndefault => prod");
+    assert_eq!(passed(&limit, &third, "/", "", 5), 1);
+    let names: Vec<_> = limit.counts().into_iter().map(|count| count.statement).collect();
+    assert_eq!(names, ["b", "a", "third"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_time_may_be_that_of_a_runtime_which_is_paused() {
     let engine = engine("limit all: true => 1/m\ndefault => prod");

@@ -126,6 +126,12 @@ impl RuleSet {
         })
     }
 
+    /// What all rule sets of one engine share, and those of no other do.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn engine(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
     /// What is understood but surely not meant.
     pub fn lints(&self) -> &Diagnostics {
         &self.compiled.lints

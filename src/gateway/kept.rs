@@ -1,15 +1,28 @@
 //! What a layer keeps for each statement, over revisions of the rules.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+
+use smallvec::SmallVec;
 
 use crate::engine::{GatewayStatement, RuleSet, StatementKind};
+use crate::schema::Schema;
 
 /// Something for each statement of one kind, by the statement's place in [`RuleSet::gateway`]. When new rules come, a
 /// statement that [continues](GatewayStatement::continues) an earlier one goes on with what that one had.
+///
+/// Revisions are those of one engine, so each has its own: a layer that stands below two would else hold the requests of one to
+/// the statements of the other, and let pass what it does not find there.
 pub(super) struct Kept<T> {
     kind: StatementKind,
-    /// Read once a request that matched something, written once a rule set.
-    current: RwLock<Arc<Table<T>>>,
+    /// By engine; mostly there is one. Read once a request that matched something, written once a rule set.
+    current: RwLock<SmallVec<[Current<T>; 1]>>,
+}
+
+/// What the latest rules of an engine have.
+struct Current<T> {
+    /// What all rule sets of the engine share, and no other has. As long as this is here, no other comes to its place.
+    engine: Weak<Schema>,
+    table: Arc<Table<T>>,
 }
 
 /// What is kept under one rule set.
@@ -27,35 +40,70 @@ type Entry<T> = (GatewayStatement, Arc<T>);
 
 impl<T> Kept<T> {
     pub(super) fn new(kind: StatementKind) -> Self {
-        Kept { kind, current: RwLock::new(Arc::new(Table::new(0, Box::default()))) }
+        Kept { kind, current: RwLock::default() }
     }
 
     /// What is kept under these rules; `make` makes what is new. Decisions by earlier rules, of which there are some when
     /// rules change, get what the latest have.
     pub(super) fn under(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
-        let table = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if table.revision >= rules.revision() { table } else { self.renew(rules, make) }
+        {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = current.iter().find(|known| known.is_of(rules))
+                && known.table.revision >= rules.revision()
+            {
+                return known.table.clone();
+            }
+        }
+        self.renew(rules, make)
     }
 
-    /// What was kept last.
+    /// What was kept last; of several engines, one behind the other.
     pub(super) fn latest(&self) -> Arc<Table<T>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        match &**current {
+            [one] => one.table.clone(),
+            all => {
+                let entries = all.iter().flat_map(|known| known.table.entries.iter().cloned());
+                Arc::new(Table::new(0, entries.collect()))
+            }
+        }
     }
 
     #[cold]
     fn renew(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.revision < rules.revision() {
-            let entry = |statement: &GatewayStatement| {
-                (statement.kind() == self.kind).then(|| {
-                    let kept = current.find(statement).cloned().unwrap_or_else(|| Arc::new(make(statement)));
-                    (statement.clone(), kept)
-                })
-            };
-            let entries = rules.gateway().iter().map(entry).collect();
-            *current = Arc::new(Table::new(rules.revision(), entries));
+        let known = current.iter().find(|known| known.is_of(rules)).map(|known| known.table.clone());
+        if let Some(table) = &known
+            && table.revision >= rules.revision()
+        {
+            return table.clone();
         }
-        current.clone()
+        let entry = |statement: &GatewayStatement| {
+            (statement.kind() == self.kind).then(|| {
+                let kept = known.as_ref().and_then(|known| known.find(statement)).cloned();
+                (statement.clone(), kept.unwrap_or_else(|| Arc::new(make(statement))))
+            })
+        };
+        let entries = rules.gateway().iter().map(entry).collect();
+        let table = Arc::new(Table::new(rules.revision(), entries));
+        match current.iter_mut().find(|known| known.is_of(rules)) {
+            Some(known) => known.table = table.clone(),
+            None => {
+                // Of engines that are gone nobody comes any more.
+                current.retain(|known| known.engine.strong_count() > 0);
+                current.push(Current { engine: Arc::downgrade(rules.engine()), table: table.clone() });
+            }
+        }
+        table
+    }
+}
+
+// === impl Current ===
+
+impl<T> Current<T> {
+    #[inline]
+    fn is_of(&self, rules: &RuleSet) -> bool {
+        std::ptr::eq(self.engine.as_ptr(), Arc::as_ptr(rules.engine()))
     }
 }
 

@@ -19,8 +19,9 @@ use crate::gateway::kept::Kept;
 /// Answers `429 Too Many Requests` when a live `limit` that a request matches has no token for it.
 ///
 /// Reads the [`Decision`](crate::Decision) that a [`TrafficSplitLayer`](crate::TrafficSplitLayer) outside it left; a request
-/// without one passes. All clones, and all services that they make, share buckets, share and counts; so each engine needs a
-/// layer of its own.
+/// without one passes. All clones, and all services that they make, share buckets, share and counts. Below several engines,
+/// the limits of each have buckets of their own, and [the counts](Self::counts) stand one behind the other: a layer for each is
+/// easier to read.
 ///
 /// # Buckets
 ///
