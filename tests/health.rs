@@ -14,7 +14,8 @@ use pointsman::middleware::{
     Health, HealthSettings, IsolateLayer, Refused, UpstreamHealth, UpstreamState, Upstreams,
     UpstreamsErrorKind, UpstreamsFuture, Watched,
 };
-use pointsman::{Clusters, Engine, TrafficSplitLayer};
+use pointsman::schema::{Schema, StatementKind};
+use pointsman::{Clusters, Decision, Engine, TrafficSplitLayer};
 use tokio::time::{Instant, advance};
 use tower::util::{BoxCloneSyncService, Oneshot};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -601,6 +602,30 @@ async fn what_is_kept_for_one_request_is_not_anothers() {
     assert!(!health.reserve(0, &mut Extensions::new()));
     drop(extensions);
     assert!(health.is_available(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_copy_goes_keeps_no_probe_and_the_request_of_a_copy_for_the_same_cluster_has_it() {
+    for (default, has_it) in [("prod", false), ("gray else prod", true)] {
+        let rules = format!("cluster c = gray else prod\nmirror m: true => c\ndefault => {default}");
+        let schema = Schema::new().clusters(["gray", "prod"]).gateway([StatementKind::Mirror]);
+        let engine = Engine::builder().schema(schema).build(rules).unwrap();
+        let health = Health::new(&engine, settings().consecutive_failures(1));
+        let gray = health.watch("gray", ["u0"]).unwrap();
+        gray.begin(0).unwrap().failed();
+        advance(SECOND).await;
+        let asked = health.clone();
+        let layer = TrafficSplitLayer::new(engine)
+            .available_with(move |cluster, extensions| asked.reserve(cluster, extensions));
+        let service = layer.layer(service_fn(|request| ready(Ok::<_, &str>(Response::new(request)))));
+        let mut request = service.oneshot(Request::new(())).await.unwrap().into_body();
+        let decision = request.extensions().get::<Decision>().unwrap();
+        assert_eq!(decision.cluster(), if has_it { "gray" } else { "prod" });
+        assert_eq!(decision.matches().next().unwrap().cluster_index(), Some(0));
+        // The request is still under way.
+        assert_eq!(health.is_available(0), !has_it);
+        assert_eq!(gray.begin_reserved(request.extensions_mut()).is_some(), has_it);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

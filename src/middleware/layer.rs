@@ -228,9 +228,10 @@ impl TrafficSplitLayer {
         self.available_with(move |cluster, _| available(cluster))
     }
 
-    /// As [`available`](Self::available); what it puts into the extensions goes with the request, in the place of what is there of
-    /// the same type. So whoever says yes can keep something for the request, and give it back when that is dropped: with
-    /// the feature `health`, `Health::reserve` does, where there is an example.
+    /// As [`available`](Self::available); what it puts into the extensions goes with the request that is decided for this cluster,
+    /// in the place of what is there of the same type, and is dropped when the decision is another. So whoever says yes can keep
+    /// something for the request, and give it back when that is dropped: with the feature `health`, `Health::reserve` does, where there
+    /// is an example. Asked again for the same cluster and request, it gets what it put there.
     #[must_use]
     pub fn available_with(
         mut self,

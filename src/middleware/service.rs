@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Request, Response};
+use smallvec::SmallVec;
 use tower_service::Service;
 
 use super::future::ResponseFuture;
@@ -74,13 +75,18 @@ impl Tags {
     /// Decides, and tags the request. Returns the cluster, and the headers that the response gets.
     #[inline]
     pub(super) fn tag<B>(&self, request: &mut Request<B>) -> (usize, [Option<(HeaderName, HeaderValue)>; 2]) {
-        // What is kept for the request, which cannot have it while it is looked at.
-        let kept = Cell::new(Extensions::new());
+        // What is kept for the request, by cluster; it cannot have it while it is looked at.
+        let kept = Cell::new(SmallVec::<[(u32, Extensions); 1]>::new());
         let available = self.available.as_ref().map(|Available(ask)| {
             |cluster: u32| {
-                let mut extensions = kept.take();
+                let mut all = kept.take();
+                let at = all.iter().position(|(of, _)| *of == cluster);
+                let mut extensions = at.map(|at| all.swap_remove(at).1).unwrap_or_default();
                 let answer = ask(cluster as usize, &mut extensions);
-                kept.set(extensions);
+                if !extensions.is_empty() {
+                    all.push((cluster, extensions));
+                }
+                kept.set(all);
                 answer
             }
         });
@@ -94,9 +100,10 @@ impl Tags {
             request.headers_mut().remove(header);
         }
         let decision = followed.unwrap_or_else(|| self.engine.decide_among(&*request, available));
-        let kept = kept.into_inner();
-        if !kept.is_empty() {
-            request.extensions_mut().extend(kept);
+        // What was asked for a copy alone goes no further.
+        let kept = kept.into_inner().into_iter();
+        for (_, extensions) in kept.filter(|(cluster, _)| *cluster as usize == decision.cluster_index()) {
+            request.extensions_mut().extend(extensions);
         }
         decided(&decision);
         let cluster = decision.cluster_index();

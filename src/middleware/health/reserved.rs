@@ -17,7 +17,7 @@ impl Reserved {
     /// Keeps the probe that a group is due for the request that these extensions will be of. Whether the group takes it.
     #[cold]
     pub(super) fn keep(group: &Arc<Group>, extensions: &mut Extensions) -> bool {
-        // A copy of the request was perhaps decided for the same cluster.
+        // Where a copy of it goes was perhaps asked before.
         if extensions.get::<Reserved>().is_some_and(|reserved| reserved.has(group)) {
             return true;
         }
