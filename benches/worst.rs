@@ -77,8 +77,9 @@ fn list(member: impl Fn(usize) -> String) -> String {
 
 fn texts() -> Vec<(&'static str, String)> {
     let network = |at: usize| format!("{}.{}.{}.0/24,", at >> 16, at >> 8 & 255, at & 255);
-    let logical = |at: usize| match at {
-        1 => "cluster c1=a\n".to_owned(),
+    let deep = Limits::default().depth;
+    let logical = |at: usize| match at % deep {
+        1 => format!("cluster c{at}=a\n"),
         _ => format!("cluster c{at}=c{} 1,a 1 by ip\n", at - 1),
     };
     vec![

@@ -15,7 +15,8 @@
 pub struct Limits {
     /// Bytes of one text. Default: 4 MiB.
     pub text_bytes: usize,
-    /// How deep parentheses, brackets and `!` may nest; `!a == b` counts as `!(a == b)`. Default: 32; more than [`Limits::MAX_DEPTH`]
+    /// How deep parentheses, brackets and `!` may nest; `!a == b` counts as `!(a == b)`. And how deep clusters may be made
+    /// of clusters, as each of them is a step of a decision. Default: 32; more than [`Limits::MAX_DEPTH`]
     /// counts as that, so that no setting can exhaust a thread's stack. `a || b || c` does not nest.
     pub depth: usize,
     /// Statements of one text, `list` and `cluster` among them. Default: 100,000.

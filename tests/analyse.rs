@@ -446,6 +446,42 @@ fn a_heavy_hitter_is_found_among_a_hundred_thousand_others() {
 // === cost ===
 
 #[test]
+fn hundreds_of_counts_stay_below_the_bound_of_all_and_say_what_they_dropped() {
+    const COUNTS: usize = 200;
+    const BOUND: usize = 8 << 20;
+    let rules: String =
+        (0..COUNTS).map(|at| format!("count c{at}: true => top 100 by header(x) per 1h\n")).collect();
+    let schema = Schema::new().clusters(["prod"]).gateway([StatementKind::Count]);
+    let engine = Engine::builder().schema(schema).build(rules + "default => prod").unwrap();
+    let (time, before) = (Time::new(), Engine::clone(&engine));
+    let analyse = time.layer(&engine).bytes(BOUND);
+    let mut service =
+        analyse.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
+    let mut ask = |at: usize| {
+        // Keys that grow, so that what holds them has to.
+        let key = format!("{}{at:05}", "k".repeat(60 + at / 22));
+        let mut request = Request::get("/").header("x", key).body(()).unwrap();
+        let decision = before.decide(&request);
+        request.extensions_mut().insert(decision);
+        drop(service.call(request));
+    };
+    ask(0);
+    let info = measure(|| (1..1_500).for_each(&mut ask));
+    let taken = analyse.bytes_taken();
+    println!("{} bytes allocated while counting, room taken for {taken}", info.bytes_max);
+    assert!((BOUND - (1 << 20)..=BOUND).contains(&taken));
+    assert!(info.bytes_max <= BOUND as u64, "{}", info.bytes_max);
+    let tops = analyse.top_keys_so_far();
+    let counted = tops.iter().filter(|top| top.total > 0).count();
+    assert!((5..50).contains(&counted), "{counted}");
+    assert!(tops.iter().all(|top| top.total + top.dropped == 1_500 && (top.total == 0 || top.dropped == 0)));
+    // What goes makes room for what comes.
+    engine.replace("count new: true => top 100 by header(x) per 1h\ndefault => prod").unwrap();
+    ask(0);
+    assert_eq!((analyse.top_keys_so_far()[0].total, analyse.bytes_taken() < 1 << 20), (1, true));
+}
+
+#[test]
 fn recording_allocates_nothing_once_it_is_under_way() {
     let engine = engine(RULES);
     let analyse = AnalyseLayer::new(engine.clone());

@@ -397,14 +397,13 @@ fn a_hundred_thousand_names_of_each_kind_take_linear_time() {
         (0..count).map(line).chain(["default => prod\n".to_owned()]).collect()
     };
     decides("99,000 clusters", each(sized(99_000), |i| format!("cluster c{i} = prod\n")), "prod");
-    decides(
-        "99,000 clusters in a chain",
-        {
-            let chain: String = (0..sized(99_000)).map(|i| format!("cluster c{i} = c{}\n", i + 1)).collect();
-            format!("{chain}cluster c{} = prod\ndefault => c0\n", sized(99_000))
-        },
-        "prod",
-    );
+    let chain = |deep: fn(usize) -> bool| -> String {
+        let end = |at: usize| if deep(at) { format!("c{}", at + 1) } else { "prod".to_owned() };
+        let chain: String = (0..sized(99_000)).map(|at| format!("cluster c{at} = {}\n", end(at))).collect();
+        format!("{chain}cluster c{} = prod\ndefault => c0\n", sized(99_000))
+    };
+    decides("99,000 clusters in chains of 32", chain(|at| at % 32 != 31), "prod");
+    refused("99,000 clusters in a chain", chain(|_| true), "clusters are nested deeper than 32");
     decides("99,000 lists", each(sized(99_000), |i| format!("list l{i} = [{i}]\n")), "prod");
     let pairs = each(sized(40_000), |i| format!("list l{i} = [{i}]\nroute r{i}: port in l{i} => gray\n"));
     decides("40,000 lists in use", pairs, "prod");

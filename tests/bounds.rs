@@ -70,6 +70,24 @@ fn depth() {
             let fits = most / levels;
             goes_to(limits, &text(fits), &text(fits + 1), &format!("nested deeper than {most}"));
         }
+        // Clusters in a row, in whatever order, and by whichever way is longest.
+        for other in ["", " 1 else gray, prod 1 by ip"] {
+            let row = |clusters: usize, from_the_last: bool| {
+                let cluster = |at: usize| match at {
+                    1 => "cluster c1 = gray\n".to_owned(),
+                    _ => format!("cluster c{at} = c{}{other}\n", at - 1),
+                };
+                let mut row: Vec<String> = (1..=clusters).map(cluster).collect();
+                if from_the_last {
+                    row.reverse();
+                }
+                format!("{}default => c{clusters}", row.concat())
+            };
+            for from_the_last in [false, true] {
+                let (fits, over) = (row(most, from_the_last), row(most + 1, from_the_last));
+                goes_to(limits, &fits, &over, &format!("clusters are nested deeper than {most}"));
+            }
+        }
     }
 }
 

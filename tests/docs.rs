@@ -306,7 +306,7 @@ fn the_bounds_of_the_gateway_are_the_defaults() {
         assert!(shown.split(&wanted).skip(1).any(ends), "no `{wanted}` in {shown}");
         seen += 1;
     }
-    assert_eq!(seen, 14);
+    assert_eq!(seen, 15);
 }
 
 // === the README ===

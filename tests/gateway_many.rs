@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use pointsman::gateway::DenyLayer;
 use pointsman::schema::StatementKind;
-use pointsman::{Engine, Schema};
+use pointsman::{Engine, Limits, Schema};
 use tower::{Layer, Service, service_fn};
 
 const MANY: usize = 20_000;
@@ -61,4 +61,18 @@ fn the_first_request_after_a_change_is_quicker_than_the_change() {
     let counts = layer.counts();
     assert_eq!(counts.len(), MANY + 1);
     assert!(counts.iter().skip(1).all(|count| count.shadow == 2) && counts[0].shadow == 1);
+}
+
+#[test]
+fn very_many_mirrors_to_a_cluster_that_is_as_deep_as_may_be_are_decided_quicker_than_compiled() {
+    // A chain as long as there are mirrors took seconds a request: each walks it.
+    let depth = Limits::default().depth;
+    let chain: String = (1..depth).map(|at| format!("cluster c{at} = c{}\n", at - 1)).collect();
+    let mirrors: String = (0..MANY).map(|at| format!("mirror m{at}: true => c{}\n", depth - 1)).collect();
+    let rules = format!("cluster c0 = prod\n{chain}{mirrors}default => prod");
+    let schema = Schema::new().clusters(["prod"]).gateway([StatementKind::Mirror]);
+    let (compiled, engine) = took(|| Engine::builder().schema(schema).build(&*rules).unwrap());
+    let (decided, decision) = took(|| engine.decide(&Request::new(())));
+    assert_eq!(decision.matches().count(), MANY);
+    assert!(decided < compiled, "{decided:?}, and {compiled:?} to compile");
 }

@@ -226,6 +226,29 @@ async fn of_a_followed_request_statements_see_nothing_that_only_we_may_set() {
     }
 }
 
+#[tokio::test]
+async fn of_a_followed_request_a_copy_goes_to_the_fallback_and_the_request_where_upstream_said() {
+    let text = "cluster shadow_next = next else prod_b\nmirror m: true => shadow_next\ndefault => prod_a";
+    let engine = engine(text);
+    let at = |name: &str| engine.clusters().position(|cluster| cluster == name).unwrap();
+    let (next, gray) = (at("next"), at("gray"));
+    let follow = Follow::new(Carrier::default(), Trusted::networks(["10.0.0.0/8"]).unwrap());
+    let layer = TrafficSplitLayer::new(engine.clone()).follow(follow);
+    for down in [false, true] {
+        let layer = layer.clone().available(move |cluster| !(down && [next, gray].contains(&cluster)));
+        let service = layer.layer(service_fn(async |request: Request<()>| {
+            Ok::<_, Infallible>(Response::new(request.extensions().get::<Decision>().cloned().unwrap()))
+        }));
+        let request = Request::get("/").header("baggage", "pointsman=gray");
+        let request = request.extension(PeerAddr("10.0.0.7:4711".parse().unwrap())).body(()).unwrap();
+        let decision = service.oneshot(request).await.unwrap().into_body();
+        assert!(decision.is_followed());
+        assert_eq!(decision.cluster(), "gray");
+        let copies: Vec<_> = decision.matches().map(|hit| hit.cluster_index()).collect();
+        assert_eq!(copies, [Some(at(if down { "prod_b" } else { "next" }))]);
+    }
+}
+
 #[test]
 fn where_a_copy_goes_is_no_part_of_why_a_request_goes_where_it_goes() {
     let engine = engine(
@@ -250,6 +273,8 @@ fn among(engine: &Engine, available: &[&str]) -> String {
     let decision = engine.decide_where(&request, up);
     let told = decision.explain(&request);
     assert_eq!(told.cluster, decision.cluster(), "{told}");
+    let before = engine.explain_where(&request, up);
+    assert_eq!((before.cluster, before.fallbacks), (told.cluster, told.fallbacks));
     decision.cluster().to_owned()
 }
 
@@ -311,15 +336,15 @@ fn each_target_of_a_split_has_its_own_fallback() {
 
 #[test]
 fn clusters_that_stand_in_for_each_other_without_end_are_tried_sixteen_times() {
-    // Each has two ways to the one before: without a bound the last is asked 2^30 times.
+    // Each has two ways to the one before: without a bound the last is asked 2^15 times.
     let chain = |at: usize| format!("cluster c{at} = c{} else c{}\n", at - 1, at - 1);
     let told = Engine::builder().clusters(["gray"]).build(chain(1).replace("c0", "gray") + "default => c1");
     assert!(told.unwrap_err().to_string().contains("stands in for itself"));
     let twins = |at: usize| {
         format!("cluster c{at} = d{0} else e{0}\ncluster d{at} = c{at}\ncluster e{at} = c{at}\n", at - 1)
     };
-    let text = (1..30).map(twins).collect::<String>().replace("d0", "gray").replace("e0", "prod_a");
-    let engine = engine(&(text + "default => c29"));
+    let text = (1..16).map(twins).collect::<String>().replace("d0", "gray").replace("e0", "prod_a");
+    let engine = engine(&(text + "default => c15"));
     let asked = std::cell::Cell::new(0);
     let decision = engine.decide_where(&get(&[]), |_| {
         asked.set(asked.get() + 1);

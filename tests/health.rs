@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
-use pointsman::Engine;
+use http::{Extensions, Request, Response, StatusCode};
 use pointsman::middleware::{
     Health, HealthSettings, IsolateLayer, Refused, UpstreamHealth, UpstreamState, Upstreams,
     UpstreamsErrorKind, UpstreamsFuture, Watched,
 };
+use pointsman::schema::{Schema, StatementKind};
+use pointsman::{Clusters, Decision, Engine, TrafficSplitLayer};
 use tokio::time::{Instant, advance};
 use tower::util::{BoxCloneSyncService, Oneshot};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -490,6 +491,177 @@ fn of_many_threads_one_has_the_probe() {
 
 // === joining ===
 
+// === decided ===
+
+/// Gray, which has `prod` as its fallback, and what decides by `available`.
+fn decided(
+    settings: HealthSettings,
+    available: impl Fn(&Health, usize, &mut Extensions) -> bool + Send + Sync + 'static,
+) -> (
+    Health,
+    Answers,
+    impl Service<Request<()>, Response = Response<usize>, Error = &'static str, Future: Send> + Clone,
+) {
+    let rules = "route only: header(x-only) == \"gray\" => gray\ndefault => gray else prod";
+    let engine = Engine::builder().clusters(["gray", "prod"]).build(rules).unwrap();
+    let health = Health::new(&engine, settings);
+    let answers = Answers::new(1);
+    let gray = health.upstreams("gray", answers.services()).unwrap();
+    let prod =
+        BoxCloneSyncService::new(service_fn(|_: Request<()>| ready(Ok::<_, &str>(Response::new(PROD)))));
+    let prod = health.upstreams("prod", [("prod", prod)]).unwrap();
+    let clusters = Clusters::new(&engine, [("gray", gray), ("prod", prod)]).unwrap();
+    let asked = health.clone();
+    let layer = TrafficSplitLayer::new(engine)
+        .available_with(move |cluster, extensions| available(&asked, cluster, extensions));
+    // What is between may take its time, and what it has not sent yet is decided.
+    let between = service_fn(move |request: Request<()>| {
+        let clusters = clusters.clone();
+        async move {
+            tokio::task::yield_now().await;
+            clusters.oneshot(request).await
+        }
+    });
+    (health, answers, layer.layer(between))
+}
+
+const PROD: usize = 99;
+
+fn reserve(health: &Health, cluster: usize, extensions: &mut Extensions) -> bool {
+    health.reserve(cluster, extensions)
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_requests_decided_while_a_probe_is_due_one_has_it_and_the_others_their_fallback() {
+    let (health, answers, mut gateway) = decided(settings(), reserve);
+    answers.set(0, ERROR);
+    for _ in 0..3 {
+        assert!(gateway.call(Request::new(())).await.is_err());
+    }
+    assert_eq!(gateway.call(Request::new(())).await.unwrap().into_body(), PROD);
+    answers.set(0, 200);
+    advance(SECOND).await;
+    // All are decided before the first is sent.
+    let calls: Vec<_> = (0..10).map(|_| gateway.call(Request::new(()))).collect();
+    let mut bodies = Vec::new();
+    for call in calls.into_iter().rev() {
+        let response = call.await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        bodies.push(response.into_body());
+    }
+    bodies.sort_unstable();
+    assert_eq!((bodies[0], &bodies[1..]), (0, &[PROD; 9][..]));
+    assert_eq!((upstream(&health, 0).probes, state(&health, 0)), (1, UpstreamState::Healthy));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_was_kept_for_a_request_that_is_not_sent_is_due_again_at_once() {
+    let (health, answers, mut gateway) = decided(settings(), reserve);
+    answers.set(0, ERROR);
+    for _ in 0..3 {
+        assert!(gateway.call(Request::new(())).await.is_err());
+    }
+    advance(SECOND).await;
+    let decided = gateway.call(Request::new(()));
+    assert_eq!(state(&health, 0), UpstreamState::Probing);
+    assert!(!health.is_available(0));
+    // As when it was denied, or the client went away before it was sent.
+    drop(decided);
+    assert!(is_ejected(&health, 0) && health.is_available(0));
+    assert_eq!((upstream(&health, 0).probes, upstream(&health, 0).requests), (0, 3));
+    answers.set(0, 200);
+    assert_eq!(gateway.call(Request::new(())).await.unwrap().into_body(), 0);
+    assert_eq!((upstream(&health, 0).probes, state(&health, 0)), (1, UpstreamState::Healthy));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_for_one_request_is_not_anothers() {
+    let (health, answers, mut gateway) = decided(settings(), reserve);
+    answers.set(0, ERROR);
+    for _ in 0..3 {
+        assert!(gateway.call(Request::new(())).await.is_err());
+    }
+    answers.set(0, 200);
+    advance(SECOND).await;
+    let kept = gateway.call(Request::new(()));
+    // It has no `else`, so nobody asked for it; then the probe is not its own.
+    let only = Request::get("/").header("x-only", "gray").body(()).unwrap();
+    let refused = gateway.call(only).await.unwrap();
+    assert_eq!(refused.extensions().get(), Some(&Refused::Unavailable));
+    assert_eq!(kept.await.unwrap().into_body(), 0);
+    assert_eq!(upstream(&health, 0).probes, 1);
+    // A claim for one cluster is none for another, and asking twice for one request keeps one.
+    for _ in 0..3 {
+        answers.set(0, ERROR);
+        assert!(gateway.call(Request::new(())).await.is_err());
+    }
+    advance(8 * SECOND).await;
+    let mut extensions = Extensions::new();
+    assert!(health.reserve(0, &mut extensions) && health.reserve(0, &mut extensions));
+    assert!(health.reserve(1, &mut extensions) && health.reserve(usize::MAX, &mut extensions));
+    assert!(!health.reserve(0, &mut Extensions::new()));
+    drop(extensions);
+    assert!(health.is_available(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_copy_goes_keeps_no_probe_and_the_request_of_a_copy_for_the_same_cluster_has_it() {
+    for (default, has_it) in [("prod", false), ("gray else prod", true)] {
+        let rules = format!("cluster c = gray else prod\nmirror m: true => c\ndefault => {default}");
+        let schema = Schema::new().clusters(["gray", "prod"]).gateway([StatementKind::Mirror]);
+        let engine = Engine::builder().schema(schema).build(rules).unwrap();
+        let health = Health::new(&engine, settings().consecutive_failures(1));
+        let gray = health.watch("gray", ["u0"]).unwrap();
+        gray.begin(0).unwrap().failed();
+        advance(SECOND).await;
+        let asked = health.clone();
+        let layer = TrafficSplitLayer::new(engine)
+            .available_with(move |cluster, extensions| asked.reserve(cluster, extensions));
+        let service = layer.layer(service_fn(|request| ready(Ok::<_, &str>(Response::new(request)))));
+        let mut request = service.oneshot(Request::new(())).await.unwrap().into_body();
+        let decision = request.extensions().get::<Decision>().unwrap();
+        assert_eq!(decision.cluster(), if has_it { "gray" } else { "prod" });
+        assert_eq!(decision.matches().next().unwrap().cluster_index(), Some(0));
+        // The request is still under way.
+        assert_eq!(health.is_available(0), !has_it);
+        assert_eq!(gray.begin_reserved(request.extensions_mut()).is_some(), has_it);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_many_threads_no_request_with_a_fallback_is_refused_while_its_cluster_is_probed() {
+    let quick = settings().consecutive_failures(1).ejection_time(SECOND / 1000, SECOND / 1000);
+    let (health, answers, mut gateway) = decided(quick, reserve);
+    answers.set(0, 502);
+    // Out, and each probe fails.
+    assert_eq!(gateway.call(Request::new(())).await.unwrap().status(), StatusCode::BAD_GATEWAY);
+    let threads = (0..4).map(|_| {
+        let mut gateway = gateway.clone();
+        tokio::spawn(async move {
+            let (mut refused, mut fell_back) = (0, 0);
+            for _ in 0..5_000 {
+                let call = gateway.call(Request::new(()));
+                tokio::task::yield_now().await;
+                let response = call.await.unwrap();
+                refused += usize::from(response.extensions().get() == Some(&Refused::Unavailable));
+                fell_back += usize::from(*response.body() == PROD);
+            }
+            (refused, fell_back)
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    let (mut refused, mut fell_back) = (0, 0);
+    for thread in threads {
+        let counts = thread.await.unwrap();
+        refused += counts.0;
+        fell_back += counts.1;
+    }
+    let probes = upstream(&health, 0).probes;
+    println!("{probes} probes and {fell_back} fallbacks of 20,000 requests, {refused} refused");
+    assert_eq!(refused, 0);
+    assert!(probes > 1 && fell_back > 0);
+}
+
 #[test]
 fn upstreams_that_do_not_fit_are_named() {
     let health = Health::new(&engine(), settings());
@@ -692,6 +864,28 @@ async fn the_probe_that_is_due_is_one_attempt_and_decides() {
     assert_eq!(state(&health, 0), UpstreamState::Healthy);
     assert!(gray.all_healthy());
     assert_eq!(upstream(&health, 0).probes, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_was_kept_is_begun_by_its_request() {
+    let (health, gray) = watched(settings());
+    for _ in 0..6 {
+        let at = usize::from(!gray.is_usable(0));
+        gray.begin(at).unwrap().failed();
+    }
+    assert!(!health.is_available(0));
+    advance(SECOND).await;
+    let (mut one, mut other, mut none) = (Extensions::new(), Extensions::new(), Extensions::new());
+    // Two are out, and both are due.
+    assert!(health.reserve(0, &mut one) && health.reserve(0, &mut other));
+    assert!(!health.reserve(0, &mut none) && !gray.is_usable(0) && !gray.is_usable(1));
+    assert!(gray.begin_reserved(&mut none).is_none());
+    let (first, attempt) = gray.begin_reserved(&mut one).unwrap();
+    attempt.succeeded();
+    assert!(gray.is_usable(first) && gray.begin_reserved(&mut one).is_none());
+    let (second, attempt) = gray.begin_reserved(&mut other).unwrap();
+    attempt.failed();
+    assert!(first != second && !gray.is_usable(second));
 }
 
 #[tokio::test(start_paused = true)]

@@ -191,6 +191,40 @@ fn a_request_that_was_decided_by_rules_that_are_gone_is_not_held_to_a_limit_that
     assert_eq!([call(&engine, Some(earlier.clone())), call(&engine, Some(earlier))], [200, 429]);
 }
 
+#[test]
+fn below_two_engines_the_limits_of_each_hold() {
+    let one = engine("limit a: true => 1/h\nlimit one: path == \"/one\" => 1/h\ndefault => prod");
+    // Its revision is the higher, and with the same place other limits.
+    for burst in 2..4 {
+        one.replace(format!(
+            "limit a: true => 2/h burst {burst}\nlimit one: path == \"/one\" => 1/h\ndefault => prod"
+        ))
+        .unwrap();
+    }
+    let other = engine("limit a: true => 1/h\nlimit other: path == \"/other\" => 1/h\ndefault => prod");
+    let time = Time::new();
+    let limit = time.layer();
+    assert_eq!(passed(&limit, &one, "/", "", 5), 3);
+    assert_eq!(passed(&limit, &other, "/", "", 5), 1);
+    assert_eq!((passed(&limit, &one, "/", "", 5), passed(&limit, &other, "/", "", 5)), (0, 0));
+    let counts = |limit: &LimitLayer| -> Vec<_> {
+        limit.counts().into_iter().map(|count| (count.statement, count.refused)).collect()
+    };
+    let owned = |counts: &[(&str, u64)]| -> Vec<_> {
+        counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    };
+    assert_eq!(counts(&limit), owned(&[("a", 7), ("one", 0), ("a", 9), ("other", 0)]));
+    // New rules of one leave those of the other as they are.
+    other.replace("limit b: true => 1/h\nlimit a: true => 1/h\ndefault => prod").unwrap();
+    assert_eq!((passed(&limit, &other, "/", "", 1), passed(&limit, &one, "/", "", 1)), (0, 0));
+    // Nothing is kept of one that is gone, once there is another.
+    drop(one);
+    let third = engine("limit third: true => 1/h\ndefault => prod");
+    assert_eq!(passed(&limit, &third, "/", "", 5), 1);
+    let names: Vec<_> = limit.counts().into_iter().map(|count| count.statement).collect();
+    assert_eq!(names, ["b", "a", "third"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_time_may_be_that_of_a_runtime_which_is_paused() {
     let engine = engine("limit all: true => 1/m\ndefault => prod");
@@ -240,6 +274,37 @@ fn a_million_addresses_do_not_grow_the_table() {
     let small = time.layer().keys(10);
     passed(&small, &engine, "/", "1", 1);
     assert!(count(&small, "users").bytes <= 2 * 136);
+}
+
+#[test]
+fn thousands_of_limits_with_keys_stay_below_the_bound_of_all_and_hold_back() {
+    const LIMITS: usize = 5_000;
+    const BOUND: usize = 64 << 20;
+    let rules: String = (0..LIMITS).map(|at| format!("limit l{at}: true => 2/h by cookie(uid)\n")).collect();
+    let (time, engine) = (Time::new(), engine(&(rules + "default => prod")));
+    let limit = time.layer();
+    let info = allocation_counter::measure(|| {
+        assert_eq!(passed(&limit, &engine, "/", "1", 2), 2);
+        (0..20).for_each(|uid| {
+            assert_eq!(passed(&limit, &engine, "/", &uid.to_string(), 1), usize::from(uid != 1))
+        });
+    });
+    let tables = limit.table_bytes();
+    println!("{} bytes allocated, {tables} of them for tables", info.bytes_max);
+    assert!((BOUND - (2 << 20)..=BOUND).contains(&tables), "{tables}");
+    // What is kept for a statement itself is in proportion to the text.
+    assert!(info.bytes_max <= (BOUND + LIMITS * 3_000) as u64, "{}", info.bytes_max);
+    let counts = limit.counts();
+    assert_eq!(counts.iter().filter(|count| !count.shares).count(), 59);
+    assert_eq!(counts.iter().map(|count| count.bytes).sum::<usize>() / 59 * 60, tables);
+    // The table that all others share is full of those who asked, and says whom it forgot.
+    assert_eq!(counts[0].forgotten, 0);
+    assert!(counts.iter().map(|count| count.forgotten).sum::<u64>() > 20_000);
+
+    // Two bounds: neither a table of a limit's own nor the shared one is larger than all.
+    let small = time.layer().bytes(100_000);
+    assert_eq!(passed(&small, &engine, "/", "1", 2), 2);
+    assert!(small.table_bytes() <= 100_000 && small.counts().iter().all(|count| count.shares));
 }
 
 #[test]
@@ -309,6 +374,22 @@ fn who_passes_is_told_what_is_left_if_the_application_asks_for_it() {
     assert_eq!(header(&response, "retry-after"), None);
     let none = ask(&limit, &engine_without(), "/", "1");
     assert_eq!(header(&none, "ratelimit-policy"), None);
+}
+
+#[test]
+fn thousands_of_limits_make_no_large_head() {
+    let name = |at: usize| format!("{}{at:04}", "n".repeat(124));
+    let rules: String =
+        (0..2_000).map(|at| format!("limit {}: true => {}/s\n", name(at), 5_000 - at)).collect();
+    let (time, engine) = (Time::new(), engine(&(rules + "default => prod")));
+    let limit = time.layer().fields_on_passed();
+    let response = ask(&limit, &engine, "/", "1");
+    assert_eq!(response.status(), StatusCode::OK);
+    let head: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    println!("2,000 limits, and {head} bytes of header fields");
+    assert!((1_000..3 << 10).contains(&head), "{head}");
+    let told = header(&response, "ratelimit").unwrap();
+    assert!(told.starts_with(&format!("\"{}\";r=3007;", name(1_992))), "{told}");
 }
 
 fn engine_without() -> Engine {

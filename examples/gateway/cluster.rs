@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use pointsman::PeerAddr;
 use pointsman::middleware::{Attempt, Watched};
@@ -119,12 +119,10 @@ impl Shared {
             Some(name) => headers::announce(request.headers_mut(), seen, Some(name)),
             None => headers::announce(request.headers_mut(), seen, copied().as_ref()),
         }
-        // Before the wait.
-        drop(left);
         // What servers speak; hyper would keep what the client spoke.
         *request.version_mut() = Version::HTTP_11;
 
-        let mut response = match self.try_servers(request).await {
+        let mut response = match self.try_servers(request, left).await {
             Ok(response) => response,
             Err(fault) => return faulty(&fault),
         };
@@ -147,14 +145,19 @@ impl Shared {
 
     /// One server, and others when it takes no connection. A request that a server may have seen is sent again only if
     /// doing so twice is doing so once, there is no body, and it was a kept connection that ended under it.
-    async fn try_servers(&self, mut request: Box<Request<Upload>>) -> Result<Response<Download>, Fault> {
+    /// What was `left` with the request ends before the wait.
+    async fn try_servers(
+        &self,
+        mut request: Box<Request<Upload>>,
+        left: Extensions,
+    ) -> Result<Response<Download>, Fault> {
         let _room = match &self.guard.room {
             Some(room) => Some(room.permits.try_acquire().map_err(|_| room.full())?),
             None => None,
         };
         let again = (request.method().is_idempotent() && matches!(request.body(), Upload::Empty))
             .then(|| Again::new(&request));
-        let mut trial = self.first()?;
+        let mut trial = self.first(left)?;
         let first = trial.at;
         let mut fresh = false;
         let mut tried = 0;
@@ -188,9 +191,12 @@ impl Shared {
         }
     }
 
-    /// A server that is not out.
-    fn first(&self) -> Result<Trial, Fault> {
+    /// The server whose probe was kept for the request, or one that is not out.
+    fn first(&self, mut left: Extensions) -> Result<Trial, Fault> {
         let watched = self.guard.watched.as_ref();
+        if let Some((at, attempt)) = watched.and_then(|watched| watched.begin_reserved(&mut left)) {
+            return Ok(Trial { at, attempt: Some(attempt) });
+        }
         if watched.is_none_or(Watched::all_healthy)
             && let Some(trial) = self.begin(self.pick(self.servers.len(), |at| at))
         {

@@ -64,7 +64,7 @@ impl Layers {
             engine: engine.clone(),
             health,
             split: TrafficSplitLayer::new(engine.clone())
-                .available(move |cluster| asked.is_available(cluster))
+                .available_with(move |cluster, kept| asked.reserve(cluster, kept))
                 .count_in_flight(),
             analyse: AnalyseLayer::new(engine.clone()),
             capture: CaptureLayer::new(),

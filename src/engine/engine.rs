@@ -133,9 +133,7 @@ impl Engine {
 
     /// Decides where a request goes, and counts it. The cost does not depend on how often rules are replaced.
     pub fn decide<'r>(&self, request: impl Into<RequestHead<'r>>) -> Decision {
-        let hold = self.shared.seat();
-        let moment = self.moment(&hold.seat().rules);
-        Decision::of(hold, request.into(), moment, None)
+        self.decide_among(request, None)
     }
 
     /// As [`Engine::decide`], where somebody knows which clusters have an available server, by their indices: a target
@@ -163,9 +161,19 @@ impl Engine {
         request: impl Into<RequestHead<'r>>,
         available: impl Fn(usize) -> bool,
     ) -> Decision {
+        self.decide_among(request, Some(&|cluster| available(cluster as usize)))
+    }
+
+    /// As both of these.
+    #[inline]
+    pub(crate) fn decide_among<'r>(
+        &self,
+        request: impl Into<RequestHead<'r>>,
+        available: Option<&dyn Fn(u32) -> bool>,
+    ) -> Decision {
         let hold = self.shared.seat();
         let moment = self.moment(&hold.seat().rules);
-        Decision::of(hold, request.into(), moment, Some(&|cluster| available(cluster as usize)))
+        Decision::of(hold, request.into(), moment, available)
     }
 
     /// As [`Engine::decide`], with the time and the chance from outside.
@@ -193,19 +201,21 @@ impl Engine {
     pub fn follow(&self, cluster: &str) -> Option<Decision> {
         let cluster = *self.shared.by_name.get(cluster)?;
         let moment = Moment { now: SystemTime::UNIX_EPOCH, chance: 0 };
-        Some(Decision::follow(self.shared.seat(), cluster, None, moment))
+        Some(Decision::follow(self.shared.seat(), cluster, None, moment, None))
     }
 
-    /// As [`Engine::follow`], asking the statements of the service gateway about the request.
+    /// As [`Engine::follow`], asking the statements of the service gateway about the request. Where their copies go is
+    /// decided here, so a `mirror` heeds who is `available`; the request's own cluster stays what it is.
     pub(crate) fn follow_request<'r>(
         &self,
         cluster: &str,
         request: impl Into<RequestHead<'r>>,
+        available: Option<&dyn Fn(u32) -> bool>,
     ) -> Option<Decision> {
         let cluster = *self.shared.by_name.get(cluster)?;
         let hold = self.shared.seat();
         let moment = self.moment(&hold.seat().rules);
-        Some(Decision::follow(hold, cluster, Some(request.into()), moment))
+        Some(Decision::follow(hold, cluster, Some(request.into()), moment, available))
     }
 
     /// What is decided by the index, by asking all rules in their order, and by the reference: the route's and the
@@ -226,14 +236,44 @@ impl Engine {
     /// Says why a request would go where it goes, now. Walks the rules as they are written, at leisure; counts
     /// nothing. For a decision that has been made, see [`Decision::explain`].
     pub fn explain<'r>(&self, request: impl Into<RequestHead<'r>>) -> Explanation {
-        let rules = self.rules();
-        let moment = self.moment(&rules);
-        rules.explain(request.into(), moment, None)
+        self.explain_now(request.into(), None)
+    }
+
+    /// As [`Engine::explain`], where somebody knows which clusters have an available server, by their indices: what
+    /// [`Engine::decide_where`] would decide, and why. `available` is asked only for targets that have an `else`.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use pointsman::Engine;
+    ///
+    /// let engine = Engine::builder().clusters(["gray", "prod"]).build(
+    ///     "route beta: cookie(beta) == \"yes\" => gray else prod
+    ///      default => prod",
+    /// )?;
+    /// let request = Request::get("/").header("cookie", "beta=yes").body(())?;
+    /// let while_gray_is_down = engine.explain_where(&request, |cluster| cluster != 0);
+    /// assert_eq!(while_gray_is_down.cluster, "prod");
+    /// assert!(while_gray_is_down.to_string().contains("gray has no available server, so prod"));
+    /// assert_eq!(engine.explain(&request).cluster, "gray", "nobody says that it is down");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn explain_where<'r>(
+        &self,
+        request: impl Into<RequestHead<'r>>,
+        available: impl Fn(usize) -> bool,
+    ) -> Explanation {
+        self.explain_now(request.into(), Some(&|cluster| available(cluster as usize)))
     }
 
     /// As [`Engine::explain`], with the time and the chance from outside.
     pub fn explain_at<'r>(&self, request: impl Into<RequestHead<'r>>, moment: Moment) -> Explanation {
         self.rules().explain(request.into(), moment, None)
+    }
+
+    fn explain_now(&self, head: RequestHead<'_>, available: Option<&dyn Fn(u32) -> bool>) -> Explanation {
+        let rules = self.rules();
+        let moment = self.moment(&rules);
+        rules.explain(head, moment, available)
     }
 
     /// Replaces the rules: validates, compiles, then swaps one pointer. A decision under way ends with the

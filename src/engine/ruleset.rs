@@ -126,6 +126,12 @@ impl RuleSet {
         })
     }
 
+    /// What all rule sets of one engine share, and those of no other do.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn engine(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
     /// What is understood but surely not meant.
     pub fn lints(&self) -> &Diagnostics {
         &self.compiled.lints
@@ -259,12 +265,18 @@ impl Decision {
 
     /// Takes a decision over that was made upstream. Counts, and asks the statements of the service gateway where there
     /// is a request.
-    pub(super) fn follow(hold: Hold, cluster: u32, head: Option<RequestHead<'_>>, moment: Moment) -> Self {
+    pub(super) fn follow(
+        hold: Hold,
+        cluster: u32,
+        head: Option<RequestHead<'_>>,
+        moment: Moment,
+        available: Option<&dyn Fn(u32) -> bool>,
+    ) -> Self {
         let seat = &**hold.seat();
         let rules = &seat.rules;
         seat.count(rules.followed_cell(cluster));
         let matched = head.and_then(|head| {
-            let input = rules.input(head, moment.now);
+            let input = Input { available: available.map(Available), ..rules.input(head, moment.now) };
             Run::new(&rules.compiled.program, &input, moment.chance).guard(&mut |cell| seat.count(cell))
         });
         Decision { hold, route: None, cluster, followed: true, moment, matched }

@@ -1,19 +1,34 @@
 //! What a layer keeps for each statement, over revisions of the rules.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
+use smallvec::SmallVec;
 
 use crate::engine::{GatewayStatement, RuleSet, StatementKind};
+use crate::schema::Schema;
 
 /// Something for each statement of one kind, by the statement's place in [`RuleSet::gateway`]. When new rules come, a
 /// statement that [continues](GatewayStatement::continues) an earlier one goes on with what that one had.
+///
+/// Revisions are those of one engine, so each has its own: a layer that stands below two would else hold the requests of one to
+/// the statements of the other, and let pass what it does not find there.
 pub(super) struct Kept<T> {
     kind: StatementKind,
-    /// Read once a request that matched something, and on all threads; written once a rule set.
-    current: ArcSwap<Table<T>>,
+    /// By engine; mostly there is one. Read once a request that matched something, and on all threads; written once a rule
+    /// set.
+    current: ArcSwap<Tables<T>>,
     /// Held by the one who writes.
     renewing: Mutex<()>,
+}
+
+type Tables<T> = SmallVec<[Current<T>; 1]>;
+
+/// What the latest rules of an engine have.
+struct Current<T> {
+    /// What all rule sets of the engine share, and no other has. As long as this is here, no other comes to its place.
+    engine: Weak<Schema>,
+    table: Arc<Table<T>>,
 }
 
 /// What is kept under one rule set.
@@ -31,43 +46,72 @@ type Entry<T> = (GatewayStatement, Arc<T>);
 
 impl<T> Kept<T> {
     pub(super) fn new(kind: StatementKind) -> Self {
-        let current = ArcSwap::from_pointee(Table::new(0, Box::default()));
-        Kept { kind, current, renewing: Mutex::default() }
+        Kept { kind, current: ArcSwap::from_pointee(Tables::new()), renewing: Mutex::default() }
     }
 
     /// What is kept under these rules; `make` makes what is new. Decisions by earlier rules, of which there are some when
     /// rules change, get what the latest have.
-    pub(super) fn under(
-        &self,
-        rules: &RuleSet,
-        make: impl Fn(&GatewayStatement) -> T,
-    ) -> Guard<Arc<Table<T>>> {
-        let table = self.current.load();
-        if table.revision >= rules.revision() { table } else { self.renew(rules, make) }
+    pub(super) fn under(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
+        match self.current.load().iter().find(|known| known.is_of(rules)) {
+            Some(known) if known.table.revision >= rules.revision() => known.table.clone(),
+            _ => self.renew(rules, make),
+        }
     }
 
-    /// What was kept last.
+    /// What was kept last; of several engines, one behind the other.
     pub(super) fn latest(&self) -> Arc<Table<T>> {
-        self.current.load_full()
+        match self.current.load().as_slice() {
+            [one] => one.table.clone(),
+            all => {
+                let entries = all.iter().flat_map(|known| known.table.entries.iter().cloned());
+                Arc::new(Table::new(0, entries.collect()))
+            }
+        }
     }
 
     #[cold]
-    fn renew(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Guard<Arc<Table<T>>> {
+    fn renew(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
         let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current.load();
+        let known = current.iter().find(|known| known.is_of(rules)).map(|known| known.table.clone());
         // Another was quicker.
-        if current.revision >= rules.revision() {
-            return current;
+        if let Some(table) = &known
+            && table.revision >= rules.revision()
+        {
+            return table.clone();
         }
         let entry = |statement: &GatewayStatement| {
             (statement.kind() == self.kind).then(|| {
-                let kept = current.find(statement).cloned().unwrap_or_else(|| Arc::new(make(statement)));
-                (statement.clone(), kept)
+                let kept = known.as_ref().and_then(|known| known.find(statement)).cloned();
+                (statement.clone(), kept.unwrap_or_else(|| Arc::new(make(statement))))
             })
         };
         let entries = rules.gateway().iter().map(entry).collect();
-        self.current.store(Arc::new(Table::new(rules.revision(), entries)));
-        self.current.load()
+        let table = Arc::new(Table::new(rules.revision(), entries));
+        // Of engines that are gone nobody comes any more.
+        let alive = current.iter().filter(|known| known.engine.strong_count() > 0);
+        let mut tables: Tables<T> = alive.cloned().collect();
+        match tables.iter_mut().find(|known| known.is_of(rules)) {
+            Some(known) => known.table = table.clone(),
+            None => tables.push(Current { engine: Arc::downgrade(rules.engine()), table: table.clone() }),
+        }
+        self.current.store(Arc::new(tables));
+        table
+    }
+}
+
+// === impl Current ===
+
+impl<T> Current<T> {
+    #[inline]
+    fn is_of(&self, rules: &RuleSet) -> bool {
+        std::ptr::eq(self.engine.as_ptr(), Arc::as_ptr(rules.engine()))
+    }
+}
+
+impl<T> Clone for Current<T> {
+    fn clone(&self) -> Self {
+        Current { engine: self.engine.clone(), table: self.table.clone() }
     }
 }
 

@@ -21,8 +21,8 @@ impl Publisher {
                 sheet.statement(LIMITED, &count.statement, [("state", "live")], count.refused);
                 sheet.statement(LIMITED, &count.statement, [("state", "shadow")], count.shadow);
                 sheet.statement(FORGOTTEN, &count.statement, [], count.forgotten);
-                sheet.now(BYTES, count.bytes as f64);
             }
+            sheet.now(BYTES, layer.table_bytes() as f64);
         })
     }
 }

@@ -93,7 +93,9 @@ impl Sheet {
 
     fn add(&mut self, metric: &'static str, labels: Labels, count: u64) {
         let tallies = self.counters.entry((metric, labels)).or_default();
-        match tallies.iter_mut().find(|tally| tally.source == self.source) {
+        // A layer below two engines may count for two statements of one name.
+        let own = |tally: &&mut Tally| tally.source == self.source && !tally.is_there;
+        match tallies.iter_mut().find(own) {
             Some(tally) => {
                 if count < tally.latest {
                     tally.before = tally.before.saturating_add(tally.latest);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::Extensions;
 use http::header::{HeaderName, HeaderValue};
 use tower_layer::Layer;
 
@@ -83,7 +84,9 @@ pub(super) struct Tags {
 
 /// Says which clusters have an available server.
 #[derive(Clone)]
-pub(super) struct Available(pub(super) Arc<dyn Fn(usize) -> bool + Send + Sync>);
+pub(super) struct Available(pub(super) Arc<Ask>);
+
+type Ask = dyn Fn(usize, &mut Extensions) -> bool + Send + Sync;
 
 impl fmt::Debug for Available {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,7 +195,7 @@ impl TrafficSplitLayer {
 
     /// Asks which clusters have an available server, by their [indices](Decision::cluster_index): a target that has none
     /// gives way to what stands behind its `else`. It is asked on the request's path, for such targets only, and should
-    /// neither block nor panic. Decisions that are followed are not changed.
+    /// neither block nor panic. Decisions that are followed are not changed, but for where their copies go, which is decided here.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -221,7 +224,19 @@ impl TrafficSplitLayer {
     /// # }
     /// ```
     #[must_use]
-    pub fn available(mut self, available: impl Fn(usize) -> bool + Send + Sync + 'static) -> Self {
+    pub fn available(self, available: impl Fn(usize) -> bool + Send + Sync + 'static) -> Self {
+        self.available_with(move |cluster, _| available(cluster))
+    }
+
+    /// As [`available`](Self::available); what it puts into the extensions goes with the request that is decided for this cluster,
+    /// in the place of what is there of the same type, and is dropped when the decision is another. So whoever says yes can keep
+    /// something for the request, and give it back when that is dropped: with the feature `health`, `Health::reserve` does, where there
+    /// is an example. Asked again for the same cluster and request, it gets what it put there.
+    #[must_use]
+    pub fn available_with(
+        mut self,
+        available: impl Fn(usize, &mut Extensions) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Arc::make_mut(&mut self.tags).available = Some(Available(Arc::new(available)));
         self
     }

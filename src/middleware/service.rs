@@ -1,14 +1,16 @@
 //! What happens on a request's way in.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Request, Response};
+use smallvec::SmallVec;
 use tower_service::Service;
 
 use super::future::ResponseFuture;
-use super::layer::Tags;
+use super::layer::{Available, Tags};
 use crate::engine::{Decision, Engine, decided};
 
 /// A service whose requests are tagged with the decision of an [`Engine`]; made by
@@ -73,18 +75,36 @@ impl Tags {
     /// Decides, and tags the request. Returns the cluster, and the headers that the response gets.
     #[inline]
     pub(super) fn tag<B>(&self, request: &mut Request<B>) -> (usize, [Option<(HeaderName, HeaderValue)>; 2]) {
+        // What is kept for the request, by cluster; it cannot have it while it is looked at.
+        let kept = Cell::new(SmallVec::<[(u32, Extensions); 1]>::new());
+        let available = self.available.as_ref().map(|Available(ask)| {
+            |cluster: u32| {
+                let mut all = kept.take();
+                let at = all.iter().position(|(of, _)| *of == cluster);
+                let mut extensions = at.map(|at| all.swap_remove(at).1).unwrap_or_default();
+                let answer = ask(cluster as usize, &mut extensions);
+                if !extensions.is_empty() {
+                    all.push((cluster, extensions));
+                }
+                kept.set(all);
+                answer
+            }
+        });
+        let available = available.as_ref().map(|ask| ask as &dyn Fn(u32) -> bool);
         let followed = self
             .follow
             .as_ref()
-            .and_then(|follow| follow.decide(&self.engine, request, self.request_header.as_ref()));
+            .and_then(|follow| follow.decide(&self.engine, request, self.request_header.as_ref(), available));
         // Before deciding: rules must not see what only we may set. Removes every value of the name.
         if let Some(header) = &self.request_header {
             request.headers_mut().remove(header);
         }
-        let decision = followed.unwrap_or_else(|| match &self.available {
-            None => self.engine.decide(&*request),
-            Some(available) => self.engine.decide_where(&*request, &*available.0),
-        });
+        let decision = followed.unwrap_or_else(|| self.engine.decide_among(&*request, available));
+        // What was asked for a copy alone goes no further.
+        let kept = kept.into_inner().into_iter();
+        for (_, extensions) in kept.filter(|(cluster, _)| *cluster as usize == decision.cluster_index()) {
+            request.extensions_mut().extend(extensions);
+        }
         decided(&decision);
         let cluster = decision.cluster_index();
         let name = self.name(&decision);

@@ -164,12 +164,15 @@ impl Resolver<'_> {
     }
 
     /// The logical clusters, each after those it is made of. One that contains itself, however far down, is a
-    /// problem.
+    /// problem, and so is one that is made of others in too long a row: each request that is for it walks that.
     pub(super) fn inner_first(&mut self, clusters: &[&ast::Cluster<'_>], rules: &Rules) -> Vec<usize> {
         let mut order = Vec::with_capacity(clusters.len());
         if rules.logical.len() != clusters.len() {
             return order;
         }
+        let most = self.limits.effective_depth();
+        // How many clusters there are on the longest way down, the cluster itself among them.
+        let mut depths = vec![0_usize; rules.logical.len()];
         // 0: not seen, 1: on the way, 2: done. The way is kept by hand, so that its length costs no stack.
         let mut state = vec![0_u8; rules.logical.len()];
         for start in 0..rules.logical.len() {
@@ -186,6 +189,24 @@ impl Resolver<'_> {
                     None => {
                         state.iter_mut().skip(at).take(1).for_each(|s| *s = 2);
                         order.push(at);
+                        let names = rules.logical.get(at).into_iter().flat_map(|it| it.outcome.names());
+                        let below = names.filter_map(|target| match target {
+                            Target::Logical(inner) => depths.get(inner as usize).copied(),
+                            Target::Cluster(_) => None,
+                        });
+                        let depth = 1 + below.max().unwrap_or(0);
+                        depths.iter_mut().skip(at).take(1).for_each(|d| *d = depth);
+                        // Of those that are made of this one, nothing more is said.
+                        if depth == most + 1
+                            && let Some(cluster) = clusters.get(at)
+                        {
+                            let message = format!("clusters are nested deeper than {most}");
+                            self.problems.push(
+                                Problem::new(Code::TooLarge, cluster.name.span, message)
+                                    .label(format!("made of {most} others, each made of the next"))
+                                    .help("name clusters that are nearer to those that the application declares"),
+                            );
+                        }
                     }
                     Some(target) => {
                         way.push((at, next + 1));

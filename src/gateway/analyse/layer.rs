@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use super::Analysis;
 use super::clusters::{Clock, Clusters};
 use super::service::AnalyseService;
-use super::top::{TopKeys, Windows};
+use super::top::{Room, TopKeys, Windows};
 use crate::engine::{Action, Engine, GatewayStatement, StatementKind, Top};
 use crate::gateway::kept::Kept;
 
@@ -32,7 +32,7 @@ use crate::gateway::kept::Kept;
 /// that of the key that came least (Space-Saving, Metwally et al., 2005). So counts are exact as long as there are no more keys
 /// than that. Beyond, [each says](crate::gateway::analyse::KeyCount) by how much it may be too high, which is at most the number of requests
 /// divided by the number of counters; and no key is missing that came [more often](crate::gateway::analyse::TopKeys::missed) than that. A thread's counters take
-/// up to 250 bytes each, two windows of them: 100 KB for a top of 20.
+/// up to 250 bytes each, two windows of them: 100 KB for a top of 20. All together have [a bound](Self::bytes) too.
 ///
 /// # Clusters
 ///
@@ -99,6 +99,7 @@ pub(super) struct Shared {
     start: Instant,
     pub(super) seed: RandomState,
     pub(super) kept: Kept<Windows>,
+    room: Arc<Room>,
     pub(super) clusters: Clusters,
 }
 
@@ -120,9 +121,24 @@ impl AnalyseLayer {
             clock,
             seed: RandomState::new(),
             kept: Kept::new(StatementKind::Count),
+            room: Arc::new(Room::new(256 << 20)),
             engine,
         };
         AnalyseLayer { shared: Arc::new(shared) }
+    }
+
+    /// How many bytes the counters of all `count` statements and threads take together; 256 MiB unless it is set, which is 1,700 times
+    /// those of a thread for a top of 20, as if all keys were long. Keys for whose thread and statement there is no room left are not counted, which
+    /// [is told](TopKeys::dropped). Of statements that go, others have the room.
+    #[must_use]
+    pub fn bytes(self, most: usize) -> Self {
+        self.shared.room.set(most);
+        self
+    }
+
+    /// How many bytes there is room taken for.
+    pub fn bytes_taken(&self) -> usize {
+        self.shared.room.taken()
     }
 
     /// How each cluster does, since the layer was made. Adds up what all threads recorded: some microseconds for each cluster
@@ -176,10 +192,11 @@ impl Shared {
         now.saturating_duration_since(self.start)
     }
 
-    pub(super) fn windows(statement: &GatewayStatement) -> Windows {
-        Windows::new(match statement.action() {
+    pub(super) fn windows(&self, statement: &GatewayStatement) -> Windows {
+        let top = match statement.action() {
             Action::Top(top) => *top,
             _ => Top { top: 1, per: Duration::from_secs(1) },
-        })
+        };
+        Windows::new(top, self.room.clone())
     }
 }

@@ -100,7 +100,7 @@ impl Shared {
         if counts.peek().is_none() {
             return;
         }
-        let kept = self.kept.under(decision.rules(), Shared::windows);
+        let kept = self.kept.under(decision.rules(), |statement| self.windows(statement));
         let now = self.since_start(now);
         for hit in counts {
             if let (Some(key), Some(windows)) = (hit.key(), kept.get(hit.index(), hit.statement())) {

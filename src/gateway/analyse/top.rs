@@ -1,8 +1,8 @@
 //! The keys of a `count`, in windows of time.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::space_saving::{Counter, Merged, SpaceSaving};
@@ -22,7 +22,8 @@ pub struct TopKeys {
     pub lasted: Duration,
     /// How many requests were counted in it.
     pub total: u64,
-    /// How many were not, in all windows, because another thread or a reader was just there.
+    /// How many were not, in all windows, because another thread or a reader was just there, or because
+    /// [there is no room](super::AnalyseLayer::bytes) for the keys of one more statement.
     pub dropped: u64,
     /// A key that is not here came at most as often as this, or as the last one that is here, whichever is more.
     pub missed: u64,
@@ -49,8 +50,18 @@ pub struct KeyCount {
 #[derive(Debug)]
 pub(super) struct Windows {
     top: Top,
-    /// Made when a thread first comes.
-    seats: Box<[OnceLock<Seat>]>,
+    /// Made when a key first comes, and each when its thread does.
+    seats: OnceLock<Box<[OnceLock<Box<Seat>>]>>,
+    /// Keys for whose thread there was no room.
+    no_room: AtomicU64,
+    room: Arc<Room>,
+}
+
+/// What the seats of all windows of a layer may take, as if all were full.
+#[derive(Debug)]
+pub(super) struct Room {
+    taken: AtomicUsize,
+    most: AtomicUsize,
 }
 
 /// A thread's place, aligned so that no two share a cache line.
@@ -74,6 +85,10 @@ struct Window {
 /// all requests were of the top in equal parts.
 const COUNTERS: usize = 10;
 
+/// Bytes of a counter at most, in both windows: its part of a row and of a table that have just grown, and the longest key
+/// in the place of one that was nearly as long.
+const COUNTER: usize = 768;
+
 /// At least as many, and at most.
 const FEW: usize = 64;
 const MANY: usize = 4_096;
@@ -81,14 +96,16 @@ const MANY: usize = 4_096;
 // === impl Windows ===
 
 impl Windows {
-    pub(super) fn new(top: Top) -> Self {
-        Windows { top, seats: (0..own_seats()).map(|_| OnceLock::new()).collect() }
+    pub(super) fn new(top: Top, room: Arc<Room>) -> Self {
+        Windows { top, seats: OnceLock::new(), no_room: AtomicU64::new(0), room }
     }
 
     /// Counts a key; `now` is since a start that is the same each time.
     pub(super) fn count(&self, hash: u64, key: &[u8], now: Duration) {
-        let Some(seat) = self.seats.get(thread_number() & (self.seats.len() - 1)) else { return };
-        let seat = seat.get_or_init(Seat::default);
+        let Some(seat) = self.seat() else {
+            self.no_room.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
         let mut window = match seat.window.try_lock() {
             Ok(window) => window,
             Err(TryLockError::Poisoned(window)) => window.into_inner(),
@@ -104,7 +121,7 @@ impl Windows {
     /// The keys of the window that is being filled, or of the last whole one.
     pub(super) fn read(&self, statement: &str, now: Duration, whole: bool) -> TopKeys {
         let (number, lasted) = self.number(now);
-        let seats = || self.seats.iter().filter_map(OnceLock::get);
+        let seats = || self.seats.get().into_iter().flatten().filter_map(OnceLock::get);
         // Copied under the lock and added up without.
         let summaries: Vec<SpaceSaving> = seats()
             .map(|seat| {
@@ -115,15 +132,35 @@ impl Windows {
             .collect();
         let merged = Merged::of(summaries.iter(), self.counters());
         let top = usize::try_from(self.top.top).unwrap_or(usize::MAX);
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         TopKeys {
             statement: statement.to_owned(),
             per: self.top.per,
             lasted: if whole { self.top.per } else { lasted },
             total: merged.total,
-            dropped: seats().map(|seat| seat.dropped.load(Ordering::Relaxed)).sum(),
+            dropped: seats().map(|seat| &seat.dropped).chain([&self.no_room]).map(load).sum(),
             missed: merged.missed,
             keys: merged.counters.into_iter().take(top).map(KeyCount::from).collect(),
         }
+    }
+
+    /// The place of this thread, if there is room for it.
+    fn seat(&self) -> Option<&Seat> {
+        let seats = match self.seats.get() {
+            Some(seats) => seats,
+            None => self.room.make(&self.seats, size_of::<OnceLock<Box<Seat>>>() * own_seats(), || {
+                (0..own_seats()).map(|_| OnceLock::new()).collect()
+            })?,
+        };
+        let seat = seats.get(thread_number() & (seats.len() - 1))?;
+        match seat.get() {
+            Some(seat) => Some(seat),
+            None => self.room.make(seat, self.seat_bytes(), Box::default).map(|seat| &**seat),
+        }
+    }
+
+    fn seat_bytes(&self) -> usize {
+        size_of::<Seat>() + self.counters() * COUNTER
     }
 
     /// Which window it is, and how long it has lasted.
@@ -135,6 +172,49 @@ impl Windows {
 
     fn counters(&self) -> usize {
         usize::try_from(self.top.top).unwrap_or(MANY).saturating_mul(COUNTERS).clamp(FEW, MANY)
+    }
+}
+
+impl Drop for Windows {
+    fn drop(&mut self) {
+        let Some(seats) = self.seats.get() else { return };
+        let taken = seats.iter().filter(|seat| seat.get().is_some()).count();
+        let bytes = size_of_val(&**seats) + taken * self.seat_bytes();
+        self.room.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+// === impl Room ===
+
+impl Room {
+    pub(super) fn new(most: usize) -> Self {
+        Room { taken: AtomicUsize::new(0), most: AtomicUsize::new(most) }
+    }
+
+    pub(super) fn set(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Makes what is not there, if there are so many bytes for it.
+    #[cold]
+    fn make<'c, T>(&self, cell: &'c OnceLock<T>, bytes: usize, make: impl FnOnce() -> T) -> Option<&'c T> {
+        let most = self.most.load(Ordering::Relaxed);
+        let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        let mut made = false;
+        let there = cell.get_or_init(|| {
+            made = true;
+            make()
+        });
+        if !made {
+            // Another thread was quicker.
+            self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        Some(there)
     }
 }
 
@@ -187,7 +267,7 @@ mod tests {
     const PER: Duration = Duration::from_secs(15);
 
     fn windows() -> Windows {
-        Windows::new(Top { top: 2, per: PER })
+        Windows::new(Top { top: 2, per: PER }, Arc::new(Room::new(usize::MAX)))
     }
 
     fn keys(top: &TopKeys) -> Vec<(&str, u64)> {
@@ -239,7 +319,7 @@ mod tests {
     fn a_reader_holds_nobody_up() {
         let windows = windows();
         windows.count(1, b"1", PER);
-        let seat = windows.seats.iter().find_map(OnceLock::get).unwrap();
+        let seat = windows.seat().unwrap();
         let held = seat.window.lock().unwrap();
         windows.count(1, b"1", PER);
         drop(held);

@@ -15,7 +15,8 @@ use crate::gateway::kept::Kept;
 /// Answers requests that a live `deny` matches, with its status and text, in place of a cluster.
 ///
 /// Reads the [`Decision`](crate::Decision) that a [`TrafficSplitLayer`](crate::TrafficSplitLayer) outside it left; a request
-/// without one passes. All clones, and all services that they make, share the counts; so each engine needs a layer of its own.
+/// without one passes. All clones, and all services that they make, share the counts. Those of several engines stand one
+/// behind the other, so each should have a layer of its own.
 ///
 /// # The answer
 ///

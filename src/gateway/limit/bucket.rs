@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::num::NonZeroU32;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -12,7 +13,7 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{NotUntil, Quota, RateLimiter};
 
-use super::keys::{Keys, Place};
+use super::keys::{Keys, Place, Room, Seed, Table};
 use crate::engine::Limit;
 
 /// The bucket of a statement, or those of its keys.
@@ -25,8 +26,28 @@ pub(super) struct Buckets {
 #[derive(Debug)]
 enum Store {
     One(InMemoryState),
-    /// Made when the first key comes, for as many as it says.
-    Keyed(usize, OnceLock<Keys>),
+    Keyed(Box<Many>),
+}
+
+/// The buckets of keys.
+#[derive(Debug)]
+struct Many {
+    /// Made when the first key comes.
+    table: OnceLock<Table>,
+    size: Size,
+    seed: Seed,
+    /// How many keys went for one of ours before their buckets were full.
+    forgotten: AtomicU64,
+}
+
+/// What there is for the keys of a limit.
+#[derive(Debug, Clone)]
+pub(super) struct Size {
+    /// For how many keys it has place.
+    pub(super) keys: usize,
+    /// How many bytes the tables of all limits may take.
+    pub(super) most: usize,
+    pub(super) room: Arc<Room>,
 }
 
 /// How fast tokens come and how many there may be, at a node's share.
@@ -57,10 +78,11 @@ const LONGEST: u64 = 1 << 60;
 // === impl Buckets ===
 
 impl Buckets {
-    /// With room for about as many keys.
-    pub(super) fn new(limit: Limit, keys: usize) -> Self {
+    /// With room for keys as the size says.
+    pub(super) fn new(limit: Limit, size: Size) -> Self {
         let store = if limit.keyed {
-            Store::Keyed(keys, OnceLock::new())
+            let (table, seed, forgotten) = (OnceLock::new(), Seed::default(), AtomicU64::new(0));
+            Store::Keyed(Box::new(Many { table, size, seed, forgotten }))
         } else {
             Store::One(InMemoryState::default())
         };
@@ -87,10 +109,9 @@ impl Buckets {
                 let store = One { state, full: &full };
                 RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(quota, store, clock).check()
             }
-            Store::Keyed(room, keys) => {
-                let keys = keys.get_or_init(|| Keys::new(*room));
-                let store = Keyed { keys, now, full: &full };
-                let place = keys.place(key.unwrap_or_default());
+            Store::Keyed(many) => {
+                let store = Keyed { many, keys: many.keys(), now, full: &full };
+                let place = many.seed.place(key.unwrap_or_default());
                 RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(quota, store, clock).check_key(&place)
             }
         };
@@ -111,20 +132,43 @@ impl Buckets {
                 };
                 let Ok(()) = state.measure_and_replace(&NotKeyed::NonKey, earlier);
             }
-            Store::Keyed(_, keys) => {
-                if let Some(keys) = keys.get() {
-                    keys.give_back(keys.place(key.unwrap_or_default()), rate.interval);
+            Store::Keyed(many) => {
+                if let Some(table) = many.table.get() {
+                    table.keys().give_back(many.seed.place(key.unwrap_or_default()), rate.interval);
                 }
             }
         }
     }
 
-    /// How many keys went before their buckets were full, and what the table takes in bytes.
-    pub(super) fn table(&self) -> (u64, usize) {
-        match &self.store {
-            Store::One(_) => (0, 0),
-            Store::Keyed(_, keys) => keys.get().map_or((0, 0), |keys| (keys.forgotten(), keys.bytes())),
+    /// How many keys went before their buckets were full, what the limit's own table takes in bytes, and whether it has none
+    /// and shares one.
+    pub(super) fn table(&self) -> (u64, usize, bool) {
+        let Store::Keyed(many) = &self.store else { return (0, 0, false) };
+        let forgotten = many.forgotten.load(Ordering::Relaxed);
+        match many.table.get() {
+            None => (forgotten, 0, false),
+            Some(Table::Own(keys, _)) => (forgotten, keys.bytes(), false),
+            Some(Table::Shared(_)) => (forgotten, 0, true),
         }
+    }
+}
+
+// === impl Size ===
+
+#[cfg(test)]
+impl Size {
+    /// With room for the keys of some limits.
+    pub(super) fn alone(keys: usize) -> Self {
+        Size { keys, most: usize::MAX, room: Arc::default() }
+    }
+}
+
+// === impl Many ===
+
+impl Many {
+    fn keys(&self) -> &Keys {
+        let Size { keys, most, room } = &self.size;
+        self.table.get_or_init(|| room.table(*keys, *most)).keys()
     }
 }
 
@@ -190,6 +234,7 @@ impl StateStore for One<'_> {
 
 /// The buckets of keys. Says when that of the key is full.
 struct Keyed<'s> {
+    many: &'s Many,
     keys: &'s Keys,
     now: u64,
     full: &'s Cell<u64>,
@@ -202,11 +247,15 @@ impl StateStore for Keyed<'_> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        self.keys.change(*place, self.now, |full| {
+        let (outcome, forgot) = self.keys.change(*place, self.now, |full| {
             let (outcome, full) = f(full.map(Nanos::from))?;
             self.full.set(full.as_u64());
             Ok((outcome, full.as_u64()))
-        })
+        })?;
+        if forgot {
+            self.many.forgotten.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(outcome)
     }
 }
 
@@ -223,6 +272,10 @@ mod tests {
         Limit { count, per, burst, keyed }
     }
 
+    fn buckets(limit: Limit, keys: usize) -> Buckets {
+        Buckets::new(limit, Size::alone(keys))
+    }
+
     fn passes(buckets: &Buckets, key: &[u8], share: f64, now: u64) -> bool {
         matches!(buckets.take(Some(key), buckets.rate(share), now), Verdict::Taken { .. })
     }
@@ -236,7 +289,7 @@ mod tests {
         ) {
             let per = Duration::from_secs(1);
             let (one, keyed) = (limit(count, per, burst, false), limit(count, per, burst, true));
-            let (one, keyed) = (Buckets::new(one, 0), Buckets::new(keyed, 1));
+            let (one, keyed) = (buckets(one, 0), buckets(keyed, 1));
             let rate = one.rate(1.0);
             let clock = FakeRelativeClock::default();
             let governors = RateLimiter::direct_with_clock(rate.quota(), clock.clone());
@@ -264,7 +317,7 @@ mod tests {
             burst in 1_u32..20,
             steps in proptest::collection::vec(0_u64..SECOND / 2, 1..50),
         ) {
-            let buckets = Buckets::new(limit(count, Duration::from_secs(1), burst, false), 0);
+            let buckets = buckets(limit(count, Duration::from_secs(1), burst, false), 0);
             let rate = buckets.rate(1.0);
             let (mut now, mut last) = (0, Verdict::Refused { wait: Duration::ZERO });
             for step in steps {
@@ -292,7 +345,7 @@ mod tests {
             keyed: bool,
         ) {
             let kind = limit(3, Duration::from_secs(1), burst, keyed);
-            let (one, other) = (Buckets::new(kind, 8), Buckets::new(kind, 8));
+            let (one, other) = (buckets(kind, 8), buckets(kind, 8));
             let mut now = 0;
             for step in before {
                 now += step;
@@ -311,7 +364,7 @@ mod tests {
         fn no_limit_and_no_share_overflows(
             count: u32, millis: u64, burst: u32, share in 1e-300_f64..1.0, now in 0_u64..u64::MAX / 4, keyed: bool,
         ) {
-            let buckets = Buckets::new(limit(count, Duration::from_millis(millis), burst, keyed), 8);
+            let buckets = buckets(limit(count, Duration::from_millis(millis), burst, keyed), 8);
             for share in [share, 1.0, f64::MIN_POSITIVE] {
                 for now in [0, now] {
                     buckets.take(Some(b"k"), buckets.rate(share), now);
@@ -331,7 +384,7 @@ mod tests {
             let kind = limit(count, Duration::from_secs(1), burst, false);
             let (mut at_once, mut later) = (0.0, 0.0);
             for part in &parts {
-                let (buckets, share) = (Buckets::new(kind, 0), f64::from(*part) / whole);
+                let (buckets, share) = (buckets(kind, 0), f64::from(*part) / whole);
                 let passed = |times: std::ops::Range<u64>, step| {
                     times.filter(|at| passes(&buckets, b"", share, at * step)).count() as f64
                 };
@@ -350,7 +403,7 @@ mod tests {
     #[test]
     fn a_share_makes_tokens_rarer_and_leaves_one_at_least() {
         let rate = |count, per, burst, share| {
-            let rate = Buckets::new(limit(count, per, burst, false), 0).rate(share);
+            let rate = buckets(limit(count, per, burst, false), 0).rate(share);
             (rate.interval, rate.burst.get())
         };
         let second = Duration::from_secs(1);
@@ -366,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_bucket_stays_as_full_as_it_was_when_the_share_changes() {
-        let buckets = Buckets::new(limit(10, Duration::from_secs(1), 10, false), 0);
+        let buckets = buckets(limit(10, Duration::from_secs(1), 10, false), 0);
         let left = |share| match buckets.take(None, buckets.rate(share), 0) {
             Verdict::Taken { left, .. } => Some(left),
             Verdict::Refused { .. } => None,
@@ -379,15 +432,46 @@ mod tests {
     }
 
     #[test]
+    fn limits_for_which_there_is_no_room_share_a_table_and_hold_back_all_the_same() {
+        let kind = limit(10, Duration::from_secs(1), 10, true);
+        // 136 bytes a set, on most machines.
+        let set = Buckets::new(kind, Size::alone(8));
+        passes(&set, b"", 1.0, 0);
+        let set = set.table().1;
+        let size = |most| Size { keys: 800, most, room: Arc::default() };
+        for (most, own) in [(0, 0), (set, 0), (100 * set, 0), (199 * set, 0), (200 * set, 1), (350 * set, 2)]
+        {
+            let size = size(most);
+            let all: Vec<_> = (0..5).map(|_| Buckets::new(kind, size.clone())).collect();
+            for _ in 0..10 {
+                assert!(all.iter().all(|one| passes(one, b"k", 1.0, 0)), "each has its own bucket");
+            }
+            assert!(!all.iter().any(|one| passes(one, b"k", 1.0, 0)));
+            let (alone, shared): (Vec<_>, Vec<_>) =
+                all.iter().map(Buckets::table).partition(|table| !table.2);
+            assert_eq!((alone.len(), shared.len()), (own, 5 - own));
+            assert!(
+                alone.iter().all(|table| table.1 == 100 * set) && shared.iter().all(|table| table.1 == 0)
+            );
+            assert!(size.room.bytes() <= most.max(set), "{} of {most}", size.room.bytes());
+            // When limits go, those that come have their room.
+            drop(all);
+            let next = Buckets::new(kind, size.clone());
+            passes(&next, b"k", 1.0, 0);
+            assert_eq!(next.table().2, own == 0);
+        }
+    }
+
+    #[test]
     fn the_table_of_keys_has_its_size_and_keeps_it() {
-        let buckets = Buckets::new(limit(10, Duration::from_secs(1), 10, true), 65_536);
-        assert_eq!(buckets.table(), (0, 0));
+        let buckets = buckets(limit(10, Duration::from_secs(1), 10, true), 65_536);
+        assert_eq!(buckets.table(), (0, 0, false));
         passes(&buckets, b"first", 1.0, 0);
         let bytes = buckets.table().1;
         for address in 0..1_000_000_u32 {
             assert!(passes(&buckets, &address.to_be_bytes(), 1.0, 0));
         }
-        let (forgotten, after) = buckets.table();
+        let (forgotten, after, _) = buckets.table();
         println!(
             "{bytes} bytes before a million addresses and {after} after; {forgotten} were forgotten early"
         );
@@ -400,7 +484,7 @@ mod tests {
     /// How many requests of 1,000 keys, which have spent some of their ten tokens, pass after a flood of addresses that each
     /// spend some of theirs at the same instant, beyond those that would have.
     fn wrongly_passed_after_a_flood(spent: u32, addresses: u32, each: u32) -> u32 {
-        let buckets = Buckets::new(limit(10, Duration::from_secs(1), 10, true), 65_536);
+        let buckets = buckets(limit(10, Duration::from_secs(1), 10, true), 65_536);
         let keys: Vec<_> = (0..1000).map(|key| format!("honest {key}")).collect();
         for key in &keys {
             (0..spent).for_each(|_| assert!(passes(&buckets, key.as_bytes(), 1.0, 0)));
@@ -434,7 +518,7 @@ mod tests {
         // As often as the limit allows and twice, for ten seconds, of 64 keys in a table of 4,096; meanwhile a flood from new
         // addresses that each spend all.
         let run = |addresses: u64| {
-            let buckets = Buckets::new(limit(10, Duration::from_secs(1), 10, true), 4_096);
+            let buckets = buckets(limit(10, Duration::from_secs(1), 10, true), 4_096);
             let (mut passed, mut address) = (0_u32, 0_u64);
             for step in 0..100 {
                 let now = step * SECOND / 10;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
 use super::bucket::{Rate, Verdict};
 use crate::engine::Limit;
@@ -16,41 +17,74 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The largest integer of structured fields.
 const LARGEST: u128 = 999_999_999_999_999;
 
-/// The two fields, while they are written.
+/// How many limits a response tells of: a text may have thousands that one request matches, and clients read few.
+const TOLD: usize = 8;
+
+/// How many bytes the name of a limit may have there, escaped. One with a longer name is not told of, as one that was cut
+/// may be another's.
+const NAME: usize = 128;
+
+/// The limits that a response tells of: of all, those with the fewest tokens left.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
-    policy: String,
-    limit: String,
+pub(super) struct Lists<'n> {
+    /// In the order in which they came.
+    told: SmallVec<[Told<'n>; TOLD]>,
+}
+
+#[derive(Debug)]
+struct Told<'n> {
+    name: &'n str,
+    limit: Limit,
+    rate: Rate,
+    left: u64,
+    next: Duration,
 }
 
 // === impl Lists ===
 
-impl Lists {
-    /// Adds a limit by the name of its statement.
-    pub(super) fn push(&mut self, name: &str, limit: &Limit, rate: Rate, verdict: Verdict) {
+impl<'n> Lists<'n> {
+    /// Adds a limit by the name of its statement, or leaves it out when there are enough that are nearer to their end.
+    pub(super) fn push(&mut self, name: &'n str, limit: &Limit, rate: Rate, verdict: Verdict) {
         let (left, next) = match verdict {
             Verdict::Taken { left, next } => (left, next),
             Verdict::Refused { wait } => (0, wait),
         };
-        for list in [&mut self.policy, &mut self.limit] {
-            if !list.is_empty() {
-                list.push_str(", ");
+        if escaped(name).take(NAME + 1).count() > NAME {
+            return;
+        }
+        if self.told.len() == TOLD {
+            // Of equals, the one that came last goes.
+            let most = self.told.iter().enumerate().max_by_key(|(_, told)| told.left);
+            match most.map(|(at, told)| (at, told.left)) {
+                Some((at, most)) if left < most => drop(self.told.remove(at)),
+                _ => return,
             }
-            push_string(list, name);
         }
-        let (quota, window) = quota(limit, rate);
-        let _ = write!(self.policy, ";q={quota};w={window}");
-        let _ = write!(self.limit, ";r={left}");
-        if !next.is_zero() {
-            let _ = write!(self.limit, ";t={}", seconds(next));
-        }
+        self.told.push(Told { name, limit: *limit, rate, left, next });
     }
 
     /// The fields, if there is a limit.
-    pub(super) fn fields(self) -> Option<Fields> {
+    pub(super) fn fields(&self) -> Option<Fields> {
+        let (mut policy, mut limit) = (String::new(), String::new());
+        for told in &self.told {
+            for list in [&mut policy, &mut limit] {
+                if !list.is_empty() {
+                    list.push_str(", ");
+                }
+                list.push('"');
+                list.extend(escaped(told.name));
+                list.push('"');
+            }
+            let (quota, window) = quota(&told.limit, told.rate);
+            let _ = write!(policy, ";q={quota};w={window}");
+            let _ = write!(limit, ";r={}", told.left);
+            if !told.next.is_zero() {
+                let _ = write!(limit, ";t={}", seconds(told.next));
+            }
+        }
         let value = |list: String| HeaderValue::try_from(list).ok();
-        (!self.policy.is_empty()).then_some(())?;
-        Some([(POLICY, value(self.policy)?), (LIMIT, value(self.limit)?)])
+        (!policy.is_empty()).then_some(())?;
+        Some([(POLICY, value(policy)?), (LIMIT, value(limit)?)])
     }
 }
 
@@ -71,29 +105,27 @@ pub(super) fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// As a string of structured fields, which has printable ASCII. Of other characters, and of `%`, each byte is `%` and two
-/// hexadecimal digits.
-fn push_string(to: &mut String, name: &str) {
-    to.push('"');
-    for byte in name.bytes() {
-        match byte {
-            b'"' | b'\\' => to.extend(['\\', char::from(byte)]),
-            b' '..=b'~' if byte != b'%' => to.push(char::from(byte)),
-            _ => {
-                let _ = write!(to, "%{byte:02X}");
-            }
-        }
-    }
-    to.push('"');
+/// What stands in a string of structured fields, which has printable ASCII. Of other characters, and of `%`, each byte is `%`
+/// and two hexadecimal digits.
+fn escaped(name: &str) -> impl Iterator<Item = char> {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0').to_ascii_uppercase();
+    name.bytes().flat_map(move |byte| {
+        let three = match byte {
+            b'"' | b'\\' => [Some('\\'), Some(char::from(byte)), None],
+            b' '..=b'~' if byte != b'%' => [Some(char::from(byte)), None, None],
+            _ => [Some('%'), Some(digit(byte >> 4)), Some(digit(byte & 15))],
+        };
+        three.into_iter().flatten()
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::bucket::Buckets;
+    use super::super::bucket::{Buckets, Size};
     use super::*;
 
     fn fields(name: &str, limit: Limit, share: f64, taken: u32) -> [String; 2] {
-        let buckets = Buckets::new(limit, 0);
+        let buckets = Buckets::new(limit, Size::alone(0));
         let rate = buckets.rate(share);
         let mut lists = Lists::default();
         let verdict = (0..taken).map(|_| buckets.take(None, rate, 0)).last().unwrap();
@@ -140,7 +172,7 @@ mod tests {
     #[test]
     fn limits_make_a_list() {
         let mut lists = Lists::default();
-        let buckets = Buckets::new(limit(10, 1_000, 10), 0);
+        let buckets = Buckets::new(limit(10, 1_000, 10), Size::alone(0));
         for name in ["a", "b"] {
             lists.push(name, buckets.limit(), buckets.rate(1.0), buckets.take(None, buckets.rate(1.0), 0));
         }
@@ -151,6 +183,40 @@ mod tests {
             [r#"ratelimit-policy: "a";q=10;w=1, "b";q=10;w=1"#, r#"ratelimit: "a";r=9;t=1, "b";r=8;t=1"#]
         );
         assert!(Lists::default().fields().is_none());
+    }
+
+    #[test]
+    fn of_very_many_limits_those_are_told_of_that_have_fewest_tokens_left() {
+        let one = limit(10, 1_000, 10);
+        let rate = Buckets::new(one, Size::alone(0)).rate(1.0);
+        let told = |left: &[u64]| {
+            let names: Vec<_> = (0..left.len()).map(|at| format!("l{at}")).collect();
+            let mut lists = Lists::default();
+            for (name, left) in names.iter().zip(left) {
+                lists.push(name, &one, rate, Verdict::Taken { left: *left, next: Duration::ZERO });
+            }
+            lists.fields().unwrap().map(|(_, value)| value.to_str().unwrap().to_owned())
+        };
+        let all: Vec<u64> = (0..10_000).map(|at| 10_000 - at).collect();
+        let wanted: Vec<_> = (9_992..10_000).map(|at| format!("\"l{at}\";r={}", 10_000 - at)).collect();
+        assert_eq!(told(&all)[1], wanted.join(", "));
+        assert!(told(&all)[0].starts_with("\"l9992\";q=10;w=1, \"l9993\""));
+        // In the order of the text; of equals, the first ones.
+        let wanted = r#""l0";r=5, "l1";r=5, "l2";r=1, "l3";r=5, "l4";r=5, "l6";r=5, "l7";r=5, "l9";r=0"#;
+        assert_eq!(told(&[5, 5, 1, 5, 5, 9, 5, 5, 5, 0, 5])[1], wanted);
+    }
+
+    #[test]
+    fn a_limit_with_a_very_long_name_is_not_told_of() {
+        let one = limit(10, 1_000, 10);
+        let told = |name: &str| {
+            let (buckets, mut lists) = (Buckets::new(one, Size::alone(0)), Lists::default());
+            lists.push(name, &one, buckets.rate(1.0), buckets.take(None, buckets.rate(1.0), 0));
+            lists.fields()
+        };
+        assert!(told(&"x".repeat(128)).is_some() && told(&"ä".repeat(21)).is_some());
+        assert!(told(&"x".repeat(129)).is_none() && told(&"ä".repeat(22)).is_none());
+        assert!(told(&"x".repeat(4 << 20)).is_none());
     }
 
     #[test]

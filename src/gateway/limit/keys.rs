@@ -7,21 +7,42 @@
 //!
 //! So a flood of addresses, each with a few requests, pushes out its own addresses and other keys that have spent as little,
 //! and not those that a limit holds back.
+//!
+//! The tables of a layer are bounded together: limits that come when there is no room for one more share the last.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How many keys a set has.
 const WAYS: usize = 8;
 
-/// The table.
+/// A table.
 pub(super) struct Keys {
     sets: Box<[Mutex<Set>]>,
-    /// `SipHash`: who could choose keys of one hash would spend another's tokens.
-    seed: RandomState,
-    forgotten: AtomicU64,
 }
+
+/// What all tables of a layer may take together.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// By the tables that limits have for themselves.
+    taken: AtomicUsize,
+    /// That of all other limits.
+    shared: OnceLock<Arc<Keys>>,
+}
+
+/// The table of a limit.
+#[derive(Debug)]
+pub(super) enum Table {
+    Own(Keys, Arc<Room>),
+    Shared(Arc<Keys>),
+}
+
+/// What makes a key's place from it.
+///
+/// `SipHash`: who could choose keys of one hash would spend another's tokens. Limits that share a table have a seed each.
+#[derive(Debug, Default)]
+pub(super) struct Seed(RandomState);
 
 /// Where a key is, and its name there. Zero is nobody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,21 +64,17 @@ struct Entry {
 impl Keys {
     /// For about as many keys: rounded up to whole sets.
     pub(super) fn new(keys: usize) -> Self {
-        let sets = (0..keys.div_ceil(WAYS).max(1)).map(|_| Mutex::default()).collect();
-        Keys { sets, seed: RandomState::new(), forgotten: AtomicU64::new(0) }
+        Keys { sets: (0..sets(keys)).map(|_| Mutex::default()).collect() }
     }
 
-    pub(super) fn place(&self, key: &[u8]) -> Place {
-        Place(self.seed.hash_one(key).max(1))
-    }
-
-    /// Asks `with` when the bucket of a key is full again, and takes what it says to be so from now on. Under one lock.
+    /// Asks `with` when the bucket of a key is full again, and takes what it says to be so from now on. Under one lock. Says
+    /// also whether another key went for it before its bucket was full.
     pub(super) fn change<T, E>(
         &self,
         place: Place,
         now: u64,
         with: impl FnOnce(Option<u64>) -> Result<(T, u64), E>,
-    ) -> Result<T, E> {
+    ) -> Result<(T, bool), E> {
         let mut set = self.set(place);
         let known = set.0.iter().position(|entry| entry.hash == place.0);
         let (outcome, full) = with(known.and_then(|at| set.0.get(at)).map(|entry| entry.full))?;
@@ -65,13 +82,12 @@ impl Keys {
             Some(at) => set.0.get_mut(at),
             None => set.0.iter_mut().min_by_key(|entry| entry.full),
         };
+        let mut forgot = false;
         if let Some(entry) = entry {
-            if known.is_none() && entry.full > now {
-                self.forgotten.fetch_add(1, Ordering::Relaxed);
-            }
+            forgot = known.is_none() && entry.full > now;
             *entry = Entry { hash: place.0, full };
         }
-        Ok(outcome)
+        Ok((outcome, forgot))
     }
 
     /// Fills the bucket of a key by some time, if it is still there.
@@ -79,11 +95,6 @@ impl Keys {
         if let Some(entry) = self.set(place).0.iter_mut().find(|entry| entry.hash == place.0) {
             entry.full = entry.full.saturating_sub(time);
         }
-    }
-
-    /// How many keys went before their buckets were full.
-    pub(super) fn forgotten(&self) -> u64 {
-        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// What the table takes, in bytes.
@@ -103,6 +114,62 @@ impl Keys {
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys").field("sets", &self.sets.len()).field("forgotten", &self.forgotten()).finish()
+        f.debug_struct("Keys").field("sets", &self.sets.len()).finish()
+    }
+}
+
+/// In how many sets so many keys have place.
+fn sets(keys: usize) -> usize {
+    keys.div_ceil(WAYS).max(1)
+}
+
+// === impl Room ===
+
+impl Room {
+    /// A table for about so many keys, as long as there are bytes for it and for one more that other limits share; and then
+    /// that one.
+    pub(super) fn table(self: &Arc<Self>, keys: usize, most: usize) -> Table {
+        // Never more than may be, but one set.
+        let shared = sets(keys).min(most / size_of::<Mutex<Set>>()).max(1);
+        let bytes = sets(keys).saturating_mul(size_of::<Mutex<Set>>());
+        let left = most.saturating_sub(shared * size_of::<Mutex<Set>>());
+        let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= left);
+        if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok() {
+            return Table::Own(Keys::new(keys), self.clone());
+        }
+        let keys = self.shared.get_or_init(|| Arc::new(Keys::new(shared * WAYS)));
+        Table::Shared(keys.clone())
+    }
+
+    /// What all tables take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.taken.load(Ordering::Relaxed) + self.shared.get().map_or(0, |keys| keys.bytes())
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    pub(super) fn keys(&self) -> &Keys {
+        match self {
+            Table::Own(keys, _) => keys,
+            Table::Shared(keys) => keys,
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if let Table::Own(keys, room) = self {
+            room.taken.fetch_sub(keys.bytes(), Ordering::Relaxed);
+        }
+    }
+}
+
+// === impl Seed ===
+
+impl Seed {
+    pub(super) fn place(&self, key: &[u8]) -> Place {
+        Place(self.0.hash_one(key).max(1))
     }
 }

@@ -9,7 +9,8 @@ use http::StatusCode;
 use http::header::HeaderName;
 use tower_layer::Layer;
 
-use super::bucket::Buckets;
+use super::bucket::{Buckets, Size};
+use super::keys::Room;
 use super::service::LimitService;
 use crate::engine::{Action, GatewayStatement, StatementKind};
 use crate::gateway::answer::Answer;
@@ -18,8 +19,9 @@ use crate::gateway::kept::Kept;
 /// Answers `429 Too Many Requests` when a live `limit` that a request matches has no token for it.
 ///
 /// Reads the [`Decision`](crate::Decision) that a [`TrafficSplitLayer`](crate::TrafficSplitLayer) outside it left; a request
-/// without one passes. All clones, and all services that they make, share buckets, share and counts; so each engine needs a
-/// layer of its own.
+/// without one passes. All clones, and all services that they make, share buckets, share and counts. Below several engines,
+/// the limits of each have buckets of their own, and [the counts](Self::counts) stand one behind the other: a layer for each is
+/// easier to read.
 ///
 /// # Buckets
 ///
@@ -44,14 +46,15 @@ use crate::gateway::kept::Kept;
 ///   (draft-ietf-httpapi-ratelimit-headers-11).
 ///
 /// Responses that pass have the latter two on [demand](Self::fields_on_passed). A burst is not in the policy, and more may be
-/// left than that says. Characters of a name that cannot stand there are escaped as `%C3%A4`.
+/// left than that says. Characters of a name that cannot stand there are escaped as `%C3%A4`; a limit whose name is then longer than
+/// 128 bytes is not told of. So the two fields take 3 KiB at most.
 ///
 /// # Memory
 ///
 /// Keys are kept in a table of a fixed size for each limit: [65,536 keys](Self::keys) in 1.1 MB unless another is set, made
 /// when the first key comes. A key needs a place for as long as its bucket takes to fill. When more keys than there are
 /// places have tokens missing, the key is forgotten that misses least; it finds a full bucket when it comes again, and
-/// [`LimitCount::forgotten`] counts that.
+/// [`LimitCount::forgotten`] counts that. All tables together have [a bound](Self::bytes) too, 64 MiB; limits beyond it share one.
 ///
 /// So no flood of addresses makes the table grow. What one does to other keys depends on what each of its addresses spends.
 /// Measured under `10/s`, with 1,000 keys that had spent some of their ten tokens and a flood at the same instant:
@@ -122,6 +125,7 @@ pub struct LimitLayer {
     pub(super) rule_header: Option<HeaderName>,
     pub(super) fields_on_passed: bool,
     keys: usize,
+    bytes: usize,
     clock: Clock,
     pub(super) shared: Arc<Shared>,
 }
@@ -132,6 +136,7 @@ type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) kept: Kept<Kind>,
+    room: Arc<Room>,
     start: std::sync::OnceLock<Instant>,
     /// The bits of a float.
     share: AtomicU64,
@@ -157,10 +162,13 @@ pub struct LimitCount {
     pub refused: u64,
     /// How many it would have, while it was a shadow.
     pub shadow: u64,
-    /// How many keys were forgotten before their buckets were full again, because others came.
+    /// How many keys were forgotten before their buckets were full again, because others came; in a table that it shares, because
+    /// its own came, whosoever they were.
     pub forgotten: u64,
-    /// What the table of keys takes, in bytes.
+    /// What the table of keys takes, in bytes, if it is its own.
     pub bytes: usize,
+    /// Whether there was no room for a table of its own, and it shares one.
+    pub shares: bool,
 }
 
 /// A share of a limit that is none; from [`LimitLayer::share`].
@@ -179,9 +187,11 @@ impl LimitLayer {
             rule_header: None,
             fields_on_passed: false,
             keys: 65_536,
+            bytes: 64 << 20,
             clock: Arc::new(Instant::now),
             shared: Arc::new(Shared {
                 kept: Kept::new(StatementKind::Limit),
+                room: Arc::default(),
                 start: std::sync::OnceLock::new(),
                 share: AtomicU64::new(1_f64.to_bits()),
             }),
@@ -225,8 +235,21 @@ impl LimitLayer {
         self
     }
 
-    /// Also responses to requests that passed get `RateLimit-Policy` and `RateLimit`, for all live limits that the request
-    /// matched. They are added to what the inner service says of its own. Costs some allocations a request.
+    /// How many bytes the tables of all limits take together; 64 MiB unless it is set, which is 60 tables of 65,536 keys. A limit for
+    /// whose table there is no room left shares one of that size with all others of which that is so: they hold back as
+    /// ever, and together forget keys as early as one limit with so many keys does. What a limit has it has for as long as
+    /// rules have it.
+    ///
+    /// To be called before the first request.
+    #[must_use]
+    pub fn bytes(mut self, most: usize) -> Self {
+        self.bytes = most;
+        self
+    }
+
+    /// Also responses to requests that passed get `RateLimit-Policy` and `RateLimit`, for the live limits that the request
+    /// matched: of more than eight, for those that have the fewest tokens left. They are added to what the inner service says
+    /// of its own. Costs some allocations a request.
     #[must_use]
     pub fn fields_on_passed(mut self) -> Self {
         self.fields_on_passed = true;
@@ -256,16 +279,22 @@ impl LimitLayer {
     /// There are none before a first request has matched one.
     pub fn counts(&self) -> Vec<LimitCount> {
         let count = |(statement, kind): (&GatewayStatement, &Arc<Kind>)| {
-            let (forgotten, bytes) = kind.buckets.table();
+            let (forgotten, bytes, shares) = kind.buckets.table();
             LimitCount {
                 statement: statement.name().to_owned(),
                 refused: kind.refused.load(Ordering::Relaxed),
                 shadow: kind.shadow.load(Ordering::Relaxed),
                 forgotten,
                 bytes,
+                shares,
             }
         };
         self.shared.kept.latest().iter().map(count).collect()
+    }
+
+    /// What the tables of all limits take now, in bytes, the one that some share among them.
+    pub fn table_bytes(&self) -> usize {
+        self.shared.room.bytes()
     }
 
     pub(super) fn kind(&self, statement: &GatewayStatement) -> Kind {
@@ -273,8 +302,9 @@ impl LimitLayer {
             Action::Limit(limit) => *limit,
             _ => crate::engine::Limit { count: 1, per: std::time::Duration::ZERO, burst: 1, keyed: false },
         };
+        let size = Size { keys: self.keys, most: self.bytes, room: self.shared.room.clone() };
         Kind {
-            buckets: Buckets::new(limit, self.keys),
+            buckets: Buckets::new(limit, size),
             answer: Answer::new(statement, StatusCode::TOO_MANY_REQUESTS, None),
             refused: AtomicU64::new(0),
             shadow: AtomicU64::new(0),
@@ -312,6 +342,7 @@ impl fmt::Debug for LimitLayer {
         f.debug_struct("LimitLayer")
             .field("share", &self.current_share())
             .field("keys", &self.keys)
+            .field("bytes", &self.bytes)
             .field("counts", &self.counts())
             .finish_non_exhaustive()
     }

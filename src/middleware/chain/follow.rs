@@ -123,6 +123,7 @@ impl Follow {
         engine: &Engine,
         request: &mut Request<B>,
         ours: Option<&HeaderName>,
+        available: Option<&dyn Fn(u32) -> bool>,
     ) -> Option<Decision> {
         let add = |count: &AtomicU64| _ = count.fetch_add(1, Ordering::Relaxed);
         if !engine.schema().is_trusted_peer(&self.trusted, RequestHead::from(&*request)) {
@@ -139,7 +140,7 @@ impl Follow {
                 if let Some(ours) = ours {
                     request.headers_mut().remove(ours);
                 }
-                engine.follow_request(&cluster, &*request)
+                engine.follow_request(&cluster, &*request, available)
             }
             Carried::Unreadable => None,
         };

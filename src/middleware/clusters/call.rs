@@ -169,7 +169,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_place_that_gets_free_wakes_who_waits_for_it() {
         let held = tower::limit::ConcurrencyLimit::new(
-            tower::service_fn(|wait: tokio::sync::oneshot::Receiver<u8>| async move { wait.await }),
+            tower::service_fn(|wait: tokio::sync::oneshot::Receiver<u8>| wait),
             1,
         );
         let (send, wait) = tokio::sync::oneshot::channel();

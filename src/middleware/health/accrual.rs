@@ -149,18 +149,37 @@ impl Upstream {
 
     /// Lets a request through, or not. The probe that is due is claimed by one.
     pub(super) fn claim(&self, now: u64) -> Option<Claim> {
-        let claim = match self.state() {
-            State::Healthy { epoch } => Claim::Plain { epoch },
-            State::Ejected { until } if until <= now => {
-                let (due, probing) = (State::Ejected { until }.word(), State::Probing.word());
-                self.word.compare_exchange(due, probing, Ordering::SeqCst, Ordering::SeqCst).ok()?;
-                self.counts.probes.fetch_add(1, Ordering::Relaxed);
-                Claim::Probe
+        match self.state() {
+            State::Healthy { epoch } => {
+                self.counts.requests.fetch_add(1, Ordering::Relaxed);
+                Some(Claim::Plain { epoch })
             }
-            State::Ejected { .. } | State::Probing => return None,
-        };
+            State::Ejected { .. } => self.reserve(now).map(|_| self.probe()),
+            State::Probing => None,
+        }
+    }
+
+    /// Keeps the probe that is due for one request, which may not come. Returns since when it is due.
+    pub(super) fn reserve(&self, now: u64) -> Option<u64> {
+        let State::Ejected { until } = self.state() else { return None };
+        if until > now {
+            return None;
+        }
+        let (due, probing) = (State::Ejected { until }.word(), State::Probing.word());
+        self.word.compare_exchange(due, probing, Ordering::SeqCst, Ordering::SeqCst).ok()?;
+        Some(until)
+    }
+
+    /// The request came.
+    pub(super) fn probe(&self) -> Claim {
+        self.counts.probes.fetch_add(1, Ordering::Relaxed);
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
-        Some(claim)
+        Claim::Probe
+    }
+
+    /// It did not, and the probe is due as it was.
+    pub(super) fn release(&self, until: u64) {
+        self.set(State::Ejected { until });
     }
 
     /// What a request that was let through came to, and whether that changed the state.

@@ -31,6 +31,15 @@ pub(super) struct Ticket {
     ended: bool,
 }
 
+/// A probe that is kept for a request on its way. Dropped, it is due again as it was.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    group: Arc<Group>,
+    upstream: usize,
+    until: u64,
+    is_used: bool,
+}
+
 // === impl Group ===
 
 impl Group {
@@ -49,13 +58,31 @@ impl Group {
     /// Whether a request could be let through now.
     #[inline]
     pub(super) fn is_available(&self) -> bool {
-        self.out.count.load(Ordering::SeqCst) < self.upstreams.len() || self.is_due()
+        self.some_healthy() || self.is_due()
     }
 
     #[cold]
     fn is_due(&self) -> bool {
         let now = self.clock.now();
         self.upstreams.iter().any(|upstream| upstream.is_usable(now))
+    }
+
+    /// As [`is_available`](Self::is_available) where no upstream is healthy: keeps the probe that is due for who asks, if
+    /// there is one. Nothing is to be kept when one has become healthy.
+    pub(super) fn reserve(self: &Arc<Self>) -> Option<Option<Reservation>> {
+        let now = self.clock.now();
+        for (at, upstream) in self.upstreams.iter().enumerate() {
+            if let Some(until) = upstream.reserve(now) {
+                return Some(Some(Reservation { group: self.clone(), upstream: at, until, is_used: false }));
+            }
+        }
+        self.some_healthy().then_some(None)
+    }
+
+    /// Whether an upstream is not out.
+    #[inline]
+    pub(super) fn some_healthy(&self) -> bool {
+        self.out.count.load(Ordering::SeqCst) < self.upstreams.len()
     }
 
     /// An upstream for a request, and its place; in turn, each that is healthy or due. When there is none, how long until
@@ -139,6 +166,31 @@ impl Ticket {
         let Group { cluster, settings, out, clock, .. } = &*self.group;
         if let Some(change) = upstream.ended(self.claim, outcome, settings, out, || clock.now()) {
             changed(cluster, &upstream.name, change);
+        }
+    }
+}
+
+// === impl Reservation ===
+
+impl Reservation {
+    pub(super) fn is_of(&self, group: &Arc<Group>) -> bool {
+        Arc::ptr_eq(&self.group, group)
+    }
+
+    /// The request has come: it is the probe.
+    pub(super) fn begin(mut self) -> Option<(usize, Ticket)> {
+        let claim = self.group.upstreams.get(self.upstream)?.probe();
+        self.is_used = true;
+        Some((self.upstream, self.group.ticket(self.upstream, claim)))
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.is_used
+            && let Some(upstream) = self.group.upstreams.get(self.upstream)
+        {
+            upstream.release(self.until);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! while.
 //!
 //! [`accrual`](self::accrual) is one upstream and what changes its state, [`group`](self::group) those of a cluster and
-//! whose turn it is, [`service`](self::service) brings requests to them, [`settings`](self::settings) say what is too
+//! whose turn it is, [`reserved`](self::reserved) keeps a probe for a request on its way, [`service`](self::service) brings requests to them, [`settings`](self::settings) say what is too
 //! many, [`status`](self::status) is for the operator. [`watched`](self::watched) is for applications that choose among the
 //! upstreams themselves. [`clock`](self::clock) alone knows tokio.
 
@@ -10,6 +10,7 @@ mod accrual;
 mod clock;
 mod error;
 mod group;
+mod reserved;
 mod service;
 mod settings;
 mod status;
@@ -21,6 +22,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use http::Extensions;
+
 pub use error::{UpstreamsError, UpstreamsErrorKind};
 pub use service::{Upstreams, UpstreamsFuture};
 pub use settings::HealthSettings;
@@ -31,6 +34,7 @@ pub use watched::{Attempt, Watched};
 use crate::engine::Engine;
 use clock::Clock;
 use group::Group;
+use reserved::Reserved;
 
 /// Takes upstreams out that fail, and brings them back when a probe says that they work again. A clone is a pointer to the
 /// same state.
@@ -54,7 +58,7 @@ use group::Group;
 /// | state | it is left when |
 /// |---|---|
 /// | healthy | there were [so many failures in a row](HealthSettings::consecutive_failures), or [such a share](HealthSettings::failure_rate): it is ejected |
-/// | ejected | [its time](HealthSettings::ejection_time) is over and a request comes: that one alone is the probe |
+/// | ejected | [its time](HealthSettings::ejection_time) is over and a request comes, or is [decided](Self::reserve): that one alone is the probe |
 /// | probing | the probe ends. A success: healthy. A failure: ejected for twice as long. Abandoned: ejected for the time of the first |
 ///
 /// No task runs and no request is made up: a probe is a request of a client, and is due until one comes. What began before an upstream was taken
@@ -64,7 +68,7 @@ use group::Group;
 ///
 /// Requests of a cluster are dealt in turn to those of its upstreams that are left. When none is, the cluster answers `503`;
 /// it does not send them to another cluster, as that would change the split that the rules say. Whether a cluster
-/// can take a request is [asked](Self::is_available) when a request is decided.
+/// can take a request is [asked](Self::reserve) when a request is decided.
 ///
 /// With the feature `tracing` there is an event when an upstream is taken out, stays out and comes back.
 ///
@@ -222,11 +226,64 @@ impl Health {
     ///
     /// Made to be asked for each decision: one atomic number as long as not all are out (1 ns), else one for each upstream
     /// and the time (37 ns for four). It takes no lock and changes nothing. So a request that was decided for a cluster and never sent there, as it
-    /// was denied or answered by a cache, takes no probe away from another. The price is that of two that were decided at
-    /// the moment at which the only probe is due, the second finds it taken, and is answered with `503`.
+    /// was denied or answered by a cache, takes no probe away from another. The price is that of those that were decided while
+    /// the only probe was due and none had taken it, all but one find it taken, and are answered with `503`, whatever stands behind their
+    /// `else`. [`Health::reserve`] has not that price.
     #[inline]
     pub fn is_available(&self, cluster: usize) -> bool {
         self.shared.groups.get(cluster).and_then(OnceLock::get).is_none_or(|group| group.is_available())
+    }
+
+    /// As [`Health::is_available`], and keeps the probe that is due for who asks: of many requests that are decided at one time, one
+    /// is told that the cluster takes it, and all others take what stands behind their `else`. For
+    /// [`TrafficSplitLayer::available_with`](crate::TrafficSplitLayer::available_with), which puts the extensions that it is kept
+    /// in into the request; there [`Upstreams`] and [`Watched::begin_reserved`] find it.
+    ///
+    /// When the request is dropped without having been sent, as it was denied or answered by a cache, the probe is due
+    /// again at once. A request for the cluster that has no `else` is decided without asking; while the probe is kept for another,
+    /// it is answered with `503`.
+    ///
+    /// Costs what [`Health::is_available`] costs, and allocates for a request that has the probe.
+    ///
+    /// ```
+    /// use http::{Request, Response, StatusCode};
+    /// use pointsman::middleware::{Health, HealthSettings};
+    /// use pointsman::{Clusters, Engine, TrafficSplitLayer};
+    /// use std::convert::Infallible;
+    /// use std::time::Duration;
+    /// use tower::{Layer, Service, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let engine = Engine::builder().clusters(["gray", "prod"]).build("default => gray else prod")?;
+    /// let health = Health::new(&engine, HealthSettings::new().consecutive_failures(1).jitter(0.0));
+    /// let answers = |status| service_fn(move |_: Request<()>| async move {
+    ///     let mut response = Response::new(());
+    ///     *response.status_mut() = status;
+    ///     Ok::<_, Infallible>(response)
+    /// });
+    /// let gray = health.upstreams("gray", [("10.0.0.1:80", answers(StatusCode::BAD_GATEWAY))])?;
+    /// let prod = health.upstreams("prod", [("10.0.1.1:80", answers(StatusCode::OK))])?;
+    /// let clusters = Clusters::new(&engine, [("gray", gray), ("prod", prod)])?;
+    /// let asked = health.clone();
+    /// let split = TrafficSplitLayer::new(engine)
+    ///     .available_with(move |cluster, extensions| asked.reserve(cluster, extensions));
+    /// let mut service = split.layer(clusters);
+    ///
+    /// assert_eq!(service.call(Request::new(())).await?.status(), StatusCode::BAD_GATEWAY);
+    /// assert_eq!(service.call(Request::new(())).await?.status(), StatusCode::OK, "gray is out");
+    ///
+    /// // A probe is due, and one of two has it.
+    /// tokio::time::advance(Duration::from_secs(1)).await;
+    /// let (one, other) = (service.call(Request::new(())), service.call(Request::new(())));
+    /// assert_eq!((one.await?.status(), other.await?.status()), (StatusCode::BAD_GATEWAY, StatusCode::OK));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn reserve(&self, cluster: usize, extensions: &mut Extensions) -> bool {
+        let group = self.shared.groups.get(cluster).and_then(OnceLock::get);
+        group.is_none_or(|group| group.some_healthy() || Reserved::keep(group, extensions))
     }
 
     /// How all upstreams do, for a status page.

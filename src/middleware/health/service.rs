@@ -15,12 +15,14 @@ use tower_service::Service;
 use super::accrual::Outcome;
 use super::clock::{Sleep, sleep};
 use super::group::{Group, Ticket};
+use super::reserved::Reserved;
 use super::upload::Upload;
 use crate::middleware::isolate::Refused;
 
 /// The upstreams of one cluster as one service; made by [`Health::upstreams`](super::Health::upstreams).
 ///
-/// Each request goes to the next of those that are healthy or due a probe, in turn. When there is none it is answered at
+/// Each request goes to the next of those that are healthy or due a probe, in turn, or is the probe that was
+/// [kept for it](super::Health::reserve). When there is none it is answered at
 /// once with `503`, a `Retry-After` of when the next probe is due, and [`Refused::Unavailable`] in the response's
 /// extensions. One that takes longer than [the timeout](super::HealthSettings::timeout) is answered with `504` and
 /// [`Refused::TimedOut`]. No request is tried twice.
@@ -98,8 +100,9 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let state = match self.group.choose() {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let reserved = Reserved::take(&self.group, request.extensions_mut());
+        let state = match reserved.map_or_else(|| self.group.choose(), Ok) {
             Ok((at, ticket)) => match self.services.get(at) {
                 Some(service) => {
                     let deadline = sleep(ticket.settings().timeout);

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Extensions, StatusCode};
 
 use super::accrual::Outcome;
 use super::group::{Group, Ticket};
+use super::reserved::Reserved;
 
 /// The upstreams of a cluster whose health is looked after while the application chooses among them; made by
 /// [`Health::watch`](super::Health::watch).
@@ -17,7 +18,8 @@ use super::group::{Group, Ticket};
 /// they were named; one that is not there is never usable.
 ///
 /// A request goes three steps: of the upstreams that are [usable](Self::is_usable) one is chosen, an attempt at it
-/// is [begun](Self::begin), and the attempt is told what became of it.
+/// is [begun](Self::begin), and the attempt is told what became of it. Before that, ask for the one that was [kept for the
+/// request](Self::begin_reserved), where [`Health::reserve`](super::Health::reserve) decides.
 ///
 /// # Cost
 ///
@@ -84,6 +86,13 @@ impl Watched {
     /// the probe.
     pub fn begin(&self, upstream: usize) -> Option<Attempt> {
         self.group.begin(upstream).map(|ticket| Attempt { ticket })
+    }
+
+    /// Begins the probe that was [kept](super::Health::reserve) for a request when it was decided, and says at which upstream.
+    /// `None` when there was none: then choose among those that are [usable](Self::is_usable).
+    pub fn begin_reserved(&self, extensions: &mut Extensions) -> Option<(usize, Attempt)> {
+        let (upstream, ticket) = Reserved::take(&self.group, extensions)?;
+        Some((upstream, Attempt { ticket }))
     }
 
     /// Counts a request for which no upstream was usable. Returns how long until one is due a probe, for a `Retry-After`.
