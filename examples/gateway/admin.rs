@@ -168,7 +168,7 @@ impl Admin {
         })
     }
 
-    /// Why a request would go where it goes: one with this path and query, and the method and header fields that it was
+    /// Why a request would go where it goes now: one with this path and query, and the method and header fields that it was
     /// asked with.
     fn explain(&self, path: &str, request: Request<Incoming>, peer: SocketAddr) -> Response<Download> {
         let (mut parts, _) = request.into_parts();
@@ -179,7 +179,10 @@ impl Admin {
         let Ok(target) = target else { return refusal(StatusCode::BAD_REQUEST, "that is no path") };
         parts.uri = target;
         parts.extensions.insert(PeerAddr(peer));
-        match serde_json::to_value(self.engine.explain(&Request::from_parts(parts, ()))) {
+        let health = &self.gateway.layers().health;
+        let request = Request::from_parts(parts, ());
+        let explanation = self.engine.explain_where(&request, |cluster| health.is_available(cluster));
+        match serde_json::to_value(explanation) {
             Ok(explanation) => page(format!("{explanation:#}\n"), JSON),
             Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the explanation could not be written"),
         }

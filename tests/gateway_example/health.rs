@@ -81,8 +81,15 @@ async fn a_cluster_whose_servers_die_gives_way_to_its_fallback_until_they_are_ba
     }
     let page = gateway.status().await;
     assert_eq!((states(&page, 0), &page["health"][0]["available"]), (vec!["out"; 2], &false.into()));
-    let explained = gateway.page("/_pointsman/metrics").await;
-    assert!(explained.contains("pointsman_upstream_healthy{cluster=\"gray\""), "{explained}");
+    let metrics = gateway.page("/_pointsman/metrics").await;
+    assert!(metrics.contains("pointsman_upstream_healthy{cluster=\"gray\""), "{metrics}");
+    // Not in the moment in which a probe is due, when it would go to gray again.
+    until("the explanation knows it too", async || {
+        let page = gateway.page("/_pointsman/explain/").await;
+        let explained: serde_json::Value = serde_json::from_str(&page).unwrap();
+        (explained["cluster"] == "prod" && explained["fallbacks"][0].is_object()).then_some(())
+    })
+    .await;
 
     // A probe that fails is one client's. It stays out for longer.
     until("it was probed", async || {
