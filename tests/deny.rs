@@ -14,10 +14,10 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use pointsman::engine::StatementKind;
 use pointsman::gateway::{DenyLayer, Refused};
-use pointsman::{Engine, Schema, TrafficSplitLayer};
+use pointsman::{CanonicalPathLayer, Engine, Schema, TrafficSplitLayer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 const RULES: &str = r#"
 shadow deny later: header(user-agent) contains "Bad"     => 410
@@ -234,6 +234,103 @@ async fn a_request_that_was_decided_by_rules_that_are_gone_is_still_denied() {
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     assert_eq!(response.extensions().get::<Refused>().unwrap().to_string(), "deny silent");
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_walks_around_a_deny() {
+    let admin = || engine("deny admin: path under \"/admin\" => 403\ndefault => prod");
+    let layers = |engine| ServiceBuilder::new().layer(TrafficSplitLayer::new(engine)).layer(DenyLayer::new());
+    let router = || {
+        let says = |what: &'static str| any(async move |uri: http::Uri| format!("{what} {uri}"));
+        Router::new().route("/admin/{*page}", says("admin")).fallback(says("public"))
+    };
+    let served = async |app: axum::routing::IntoMakeService<_>| {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        addr
+    };
+    const ODD: [&str; 5] = [
+        "/admin/../public",
+        "//admin/x",
+        "/x/../admin/x",
+        "/%61dmin/%2e%2e/public",
+        "/admin/./../public?a=//%",
+    ];
+
+    // What it is for: the router has its reading, and the rule another one.
+    let bare = Router::new().fallback_service(router().layer(layers(admin())));
+    let bare = served(bare.into_make_service()).await;
+    assert_eq!(send(bare, "GET /admin/../public", "").await.1, "admin /admin/../public");
+
+    // Around the router, as a service, all of them see one path.
+    let around =
+        ServiceBuilder::new().layer(CanonicalPathLayer::rewriting()).layer(layers(admin())).service(router());
+    let around = Router::new().fallback_service(around);
+    let around = served(around.into_make_service()).await;
+    let mut bodies = Vec::new();
+    for path in ODD {
+        bodies.push(send(around, &format!("GET {path}"), "").await.1);
+    }
+    assert_eq!(bodies, ["public /public", "", "", "public /public", "public /public?a=//%"]);
+
+    // As layers of the router, they see what has been routed already; so it is refused.
+    let inside = router().layer(layers(admin())).layer(CanonicalPathLayer::new());
+    let inside = served(inside.into_make_service()).await;
+    for path in ODD {
+        let (head, _) = send(inside, &format!("GET {path}"), "").await;
+        assert!(head.starts_with("HTTP/1.1 400"), "{path}: {head}");
+    }
+    let (head, _) = send(inside, "GET /admin/x", "").await;
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+}
+
+#[test]
+fn a_canonical_path_is_passed_as_it_is_and_costs_nothing() {
+    let inner =
+        service_fn(|request: Request<()>| std::future::ready(Ok::<_, Infallible>(Response::new(request))));
+    let call = |layer: CanonicalPathLayer, uri: &str| {
+        let mut service =
+            layer.layer(inner.map_response(|response: Response<Request<()>>| response.map(Some)));
+        let request = Request::get(uri).body(()).unwrap();
+        let mut answer = None;
+        let info = measure(|| {
+            let future = std::pin::pin!(service.call(request));
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            if let std::task::Poll::Ready(Ok(response)) = future.poll(&mut cx) {
+                answer = Some(response);
+            }
+        });
+        let answer = answer.expect("answers at once");
+        (answer.status(), answer.into_body().map(|request| request.uri().to_string()), info.count_total)
+    };
+    for uri in [
+        "/",
+        "/shop/%2F%C3%BC/~a/...?b=/../c%&%7e//%zz",
+        "/?",
+        "http://shop.example:81/a/?x",
+        "http://shop.example/",
+        "*",
+    ] {
+        for layer in [CanonicalPathLayer::new(), CanonicalPathLayer::rewriting()] {
+            assert_eq!(call(layer, uri), (StatusCode::OK, Some(uri.to_owned()), 0), "{uri}");
+        }
+    }
+    for (uri, wanted) in [
+        ("/admin/../x?b=/../c%&%7e", "/x?b=/../c%&%7e"),
+        ("//a?", "/a?"),
+        ("http://u@shop.example:81//a/%7e", "http://u@shop.example:81/a/~"),
+        ("/a%", "/a%25"),
+        ("/\u{fc}", "/%C3%BC"),
+        ("/../..", "/"),
+    ] {
+        let (status, seen, _) = call(CanonicalPathLayer::rewriting(), uri);
+        assert_eq!((status, seen.as_deref()), (StatusCode::OK, Some(wanted)), "{uri}");
+        assert_eq!(call(CanonicalPathLayer::new(), uri).0, StatusCode::BAD_REQUEST, "{uri}");
+    }
+    // Three times as long, it is no target any more.
+    let long = format!("/{}", "\u{fc}".repeat(15_000));
+    assert_eq!(call(CanonicalPathLayer::rewriting(), &long).0, StatusCode::BAD_REQUEST);
 }
 
 /// Over a service that answers at once, without a server.

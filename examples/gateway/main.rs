@@ -5,7 +5,7 @@
 //!             threads  refuse  rules    balance    pooled
 //!             timers   tidy up          retry      connections
 //!
-//!  stack: TrafficSplit ─▶ analyse ─▶ capture ─▶ deny ─▶ limit ─▶ cache ─▶ mirror ─▶ Clusters
+//!  stack: CanonicalPath ─▶ TrafficSplit ─▶ analyse ─▶ capture ─▶ deny ─▶ limit ─▶ cache ─▶ mirror ─▶ Clusters
 //! ```
 //!
 //! `cargo gateway` starts it with three small clusters of its own, and is short for `cargo run --example gateway --features

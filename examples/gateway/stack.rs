@@ -14,7 +14,7 @@ use pointsman::gateway::{
     AnalyseLayer, CacheLayer, CaptureLayer, DenyLayer, GatewayBody, LimitLayer, MirrorLayer,
 };
 use pointsman::middleware::{Health, HealthSettings, InFlightBody, InFlightLayer};
-use pointsman::{Clusters, ClustersError, Engine, TrafficSplitLayer};
+use pointsman::{CanonicalPathLayer, Clusters, ClustersError, Engine, TrafficSplitLayer};
 use tower::{Service, ServiceBuilder};
 
 use super::args::{Args, Members};
@@ -89,6 +89,8 @@ impl Layers {
         ClustersError,
     > {
         Ok(ServiceBuilder::new()
+            // Servers read the path that the rules have read: no `deny` is walked around by another spelling.
+            .layer(CanonicalPathLayer::rewriting())
             // Decides, and counts what is in flight.
             .layer(self.split.clone())
             // What a decision asks for besides its cluster is done here, in this order.

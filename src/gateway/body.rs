@@ -43,6 +43,13 @@ impl<B> GatewayBody<B> {
     }
 }
 
+/// An empty body, such as of an answer that a layer further out gives.
+impl<B> Default for GatewayBody<B> {
+    fn default() -> Self {
+        GatewayBody { inner: Kind::Own { data: None } }
+    }
+}
+
 impl<B> Body for GatewayBody<B>
 where
     B: Body,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! request ─► CanonicalPathLayer ─► TrafficSplitLayer ─► your service, which reads the `Decision`
-//!            (400, if you want it)  (decides, tags)  └► Clusters, which has a service per cluster
+//!            (or 400; you choose)   (decides, tags)  └► Clusters, which has a service per cluster
 //! ```
 //!
 //! - [`TrafficSplitLayer`] decides once a request and leaves the [`Decision`](crate::Decision) in its
@@ -16,7 +16,7 @@
 //!   gets them follow it: a request that is gray here is gray all the way.
 //! - With the feature `isolate`, `IsolateLayer` bounds what one cluster may take, and with `health`, `Health` takes
 //!   upstreams of a cluster out that fail.
-//! - [`CanonicalPathLayer`] refuses requests whose path could be read in two ways.
+//! - [`CanonicalPathLayer`] refuses requests whose path could be read in two ways, or leaves them one.
 //! - With the feature `axum`, [`Decision`](crate::Decision) is an extractor.
 //!
 //! None of them adds an error to the service it wraps, boxes a future or spawns a task, and only the timeouts of `isolate`

@@ -6,6 +6,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use crate::parts::{Gateway, OK, answering, field, nobody, server};
+use crate::statements::Ruled;
 
 #[tokio::test]
 async fn what_is_for_one_hop_stays_there_and_the_client_is_named() {
@@ -26,7 +27,7 @@ async fn what_is_for_one_hop_stays_there_and_the_client_is_named() {
         .await;
     let response = client.head().await;
     let sent = seen.at_least(1).await.remove(0);
-    assert!(sent.starts_with("0 GET /a/../b?c=%20d HTTP/1.1\r\n"), "{sent}");
+    assert!(sent.starts_with("0 GET /b?c=%20d HTTP/1.1\r\n"), "{sent}");
     assert_eq!(field(&sent, "host"), Some("shop.example"));
     assert_eq!(field(&sent, "te"), Some("trailers"));
     assert_eq!(field(&sent, "connection"), Some("te"));
@@ -41,6 +42,32 @@ async fn what_is_for_one_hop_stays_there_and_the_client_is_named() {
     for gone in ["connection", "keep-alive", "x-inner", "proxy-authenticate"] {
         assert_eq!(field(&response, gone), None, "{response}");
     }
+}
+
+#[tokio::test]
+async fn servers_see_the_path_that_the_rules_have_seen() {
+    let (at, seen) = answering(OK).await;
+    let rules = "deny admin: path under \"/admin\" => 403 default => one";
+    let ruled = Ruled::start(rules, &[("one", &[at])], &[]);
+    for (sent, wanted) in [
+        ("/admin/../public", Some("/public")),
+        ("//catalog/../x?a=//b/../%7e%", Some("/x?a=//b/../%7e%")),
+        ("/../../etc", Some("/etc")),
+        ("/%63afe/%c3%a9/%2f", Some("/cafe/%C3%A9/%2F")),
+        // As it was sent, where there is nothing to say about it.
+        ("/a/b;c/%2F/~?q=%zz&r=/../", Some("/a/b;c/%2F/~?q=%zz&r=/../")),
+        ("/x/../admin/secret", None),
+        ("//admin", None),
+        ("/%61dmin/", None),
+    ] {
+        let answer = ruled.gateway.get(sent).await;
+        assert_eq!(answer.starts_with("HTTP/1.1 403"), wanted.is_none(), "{sent}: {answer}");
+        if let Some(wanted) = wanted {
+            let seen = seen.all().pop().unwrap();
+            assert!(seen.contains(&format!(" GET {wanted} HTTP/1.1\r\n")), "{sent}: {seen}");
+        }
+    }
+    assert_eq!(seen.all().len(), 5);
 }
 
 #[tokio::test]

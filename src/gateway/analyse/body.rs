@@ -44,6 +44,13 @@ impl<B: Body> AnalyseBody<B> {
     }
 }
 
+/// An empty body, such as of an answer that a layer further out gives.
+impl<B: Default> Default for AnalyseBody<B> {
+    fn default() -> Self {
+        AnalyseBody { inner: B::default(), token: None, left: None }
+    }
+}
+
 fn end(token: &mut Option<Token>) {
     if let Some(mut token) = token.take() {
         token.end();

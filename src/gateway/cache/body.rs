@@ -99,6 +99,13 @@ impl<B: Body> CacheBody<B> {
     }
 }
 
+/// An empty body, such as of an answer that a layer further out gives.
+impl<B: Body> Default for CacheBody<B> {
+    fn default() -> Self {
+        CacheBody { kind: Kind::Own { data: None } }
+    }
+}
+
 impl<B: Body> Body for CacheBody<B> {
     type Data = Bytes;
     type Error = B::Error;

@@ -29,6 +29,13 @@ impl<B> CaptureBody<B> {
     }
 }
 
+/// An empty body, such as of an answer that a layer further out gives.
+impl<B: Default> Default for CaptureBody<B> {
+    fn default() -> Self {
+        CaptureBody { inner: B::default(), tee: None }
+    }
+}
+
 impl<B: Body> CaptureBody<B> {
     pub(super) fn new(inner: B, tee: Option<Tee>) -> Self {
         // A body that has ended may never be asked.

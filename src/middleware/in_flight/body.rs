@@ -34,6 +34,13 @@ impl<B> InFlightBody<B> {
     }
 }
 
+/// An empty body, such as of an answer that a layer further out gives.
+impl<B: Default> Default for InFlightBody<B> {
+    fn default() -> Self {
+        InFlightBody { inner: B::default(), token: None }
+    }
+}
+
 impl<B: Body> Body for InFlightBody<B> {
     type Data = B::Data;
     type Error = B::Error;
