@@ -12,6 +12,7 @@ use foldhash::HashMap;
 
 use super::cell::Cell;
 use super::counters::{Count, Counters, Key, Reloads};
+use super::matches::bit;
 use super::pipeline;
 use super::rules::Rules;
 use super::ruleset::{Decision, RuleSet};
@@ -73,6 +74,8 @@ struct Shared {
     past: Mutex<Past>,
     /// How many texts were refused.
     rejected: AtomicU64,
+    /// By the kinds of the service gateway: how many requests nobody did it for.
+    unheeded: [AtomicU64; StatementKind::GATEWAY.len()],
 }
 
 /// How many counts of names that may be gone are kept before somebody looks.
@@ -127,6 +130,7 @@ impl Engine {
             chance,
             past,
             rejected: AtomicU64::new(0),
+            unheeded: Default::default(),
         };
         Ok(Engine { shared: Arc::new(shared) })
     }
@@ -404,6 +408,62 @@ impl Engine {
     pub fn reloads(&self) -> Reloads {
         let rejected = self.shared.rejected.load(Ordering::Relaxed);
         Reloads { accepted: self.rules().revision() - 1, rejected }
+    }
+
+    /// For each kind of statements of the service gateway, how many requests reached their cluster although they matched a live
+    /// one that [nobody had heeded](Decision::heed). Anything but 0 is a mistake in how the layers are put together: the layer of
+    /// that kind is missing, is outside of the [`TrafficSplitLayer`](crate::TrafficSplitLayer), or inside
+    /// [`Clusters`](crate::Clusters), which counts this; behind a `deny` it means that **requests pass that are denied**.
+    ///
+    /// With the feature `tracing` there is an event of the level `ERROR` too, for the first such request, the second, the fourth
+    /// and so on; and the `Publisher` has it as `pointsman_unheeded_total`.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use pointsman::schema::{Schema, StatementKind};
+    /// use pointsman::{Clusters, Engine, TrafficSplitLayer};
+    /// use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let schema = Schema::new().clusters(["prod"]).gateway([StatementKind::Deny]);
+    /// let engine = Engine::builder().schema(schema).build("deny all: true => 403 default => prod")?;
+    /// let prod = service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(())));
+    /// // Without a `DenyLayer`:
+    /// let service = ServiceBuilder::new()
+    ///     .layer(TrafficSplitLayer::new(engine.clone()))
+    ///     .service(Clusters::new(&engine, [("prod", prod)])?);
+    ///
+    /// assert_eq!(service.oneshot(Request::new(())).await.unwrap().status(), 200);
+    /// assert_eq!(engine.unheeded().next(), Some((StatementKind::Deny, 1)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn unheeded(&self) -> impl Iterator<Item = (StatementKind, u64)> {
+        let count = |at: &AtomicU64| at.load(Ordering::Relaxed);
+        StatementKind::GATEWAY.into_iter().zip(self.shared.unheeded.iter().map(count))
+    }
+
+    /// Looks whether all that a request matched has been heeded, where it reaches its cluster.
+    #[inline]
+    pub(crate) fn look_for_unheeded(&self, decision: &Decision) {
+        let kinds = decision.unheeded();
+        if kinds != 0 {
+            self.note_unheeded(kinds);
+        }
+    }
+
+    #[cold]
+    fn note_unheeded(&self, kinds: u8) {
+        for (kind, count) in StatementKind::GATEWAY.into_iter().zip(&self.shared.unheeded) {
+            if kinds & bit(kind) != 0 {
+                let requests = count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+                // A log has a few lines of it, however many requests there are.
+                if requests.is_power_of_two() {
+                    trace::unheeded(kind, requests);
+                }
+            }
+        }
     }
 
     fn compile(&self, rules: &Rules<'_>) -> Result<pipeline::Compiled, Diagnostics> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::ruleset::{Decision, RuleSet};
 use crate::check::action::{Action, GatewayStatement};
 use crate::eval::Matched;
+use crate::schema::StatementKind;
 use crate::syntax::ast::State;
 
 /// A statement of the service gateway that a request matched.
@@ -80,6 +81,24 @@ impl Decision {
         Matches { rules: self.rules(), matched: self.matched.as_deref(), next: 0 }
     }
 
+    /// Says that somebody does what statements of this kind say for this request; to be called by each layer that reads
+    /// [`matches`](Self::matches), whether or not it comes to do something. The layers of the service gateway call it. A live
+    /// statement that nobody heeds before the request reaches its cluster is [counted](super::Engine::unheeded).
+    ///
+    /// Where the request matched no statement, this costs nothing, and else a load and a store.
+    pub fn heed(&self, kind: StatementKind) {
+        if let Some(matched) = &self.matched {
+            matched.heeded.add(bit(kind));
+        }
+    }
+
+    /// The kinds of live statements that nobody has heeded, as bits. None are looked for where the request matched none.
+    pub(super) fn unheeded(&self) -> u8 {
+        let Some(matched) = self.matched.as_deref() else { return 0 };
+        let live = self.matches().filter(Match::is_live).map(|hit| bit(hit.statement.kind()));
+        live.filter(|bit| !matched.heeded.has(*bit)).fold(0, |all, bit| all | bit)
+    }
+
     /// The live `deny` that the request matched.
     pub fn denied(&self) -> Option<Match<'_>> {
         self.matches().next_while_deny()
@@ -91,6 +110,12 @@ impl<'d> Matches<'d> {
     fn next_while_deny(self) -> Option<Match<'d>> {
         self.take_while(|hit| matches!(hit.statement.action, Action::Deny(_))).find(Match::is_live)
     }
+}
+
+/// The bit of a kind of the service gateway.
+pub(super) fn bit(kind: StatementKind) -> u8 {
+    let place = StatementKind::GATEWAY.iter().position(|known| *known == kind);
+    place.map_or(0, |place| 1 << place)
 }
 
 /// What a decision holds on to.

@@ -1,5 +1,7 @@
 //! What a request matched besides its route.
 
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
 use smallvec::SmallVec;
 
 use crate::split::KEYS;
@@ -12,7 +14,13 @@ pub(crate) struct Matched {
     keys: SmallVec<[u8; 64]>,
     /// The clusters that had no available server, so that another took their place.
     pub(crate) unavailable: SmallVec<[u32; 2]>,
+    /// The kinds of statements that a layer has looked after.
+    pub(crate) heeded: Heeded,
 }
+
+/// A bit for each kind.
+#[derive(Debug, Default)]
+pub(crate) struct Heeded(AtomicU8);
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -76,6 +84,25 @@ impl Matched {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Hit<'_>> {
         (0..self.hits.len()).filter_map(|at| self.get(at))
+    }
+}
+
+// === impl Heeded ===
+
+impl Heeded {
+    // The layers of a request have it one after the other, so nobody's mark is lost between the two.
+    pub(crate) fn add(&self, bit: u8) {
+        self.0.store(self.0.load(Relaxed) | bit, Relaxed);
+    }
+
+    pub(crate) fn has(&self, bit: u8) -> bool {
+        self.0.load(Relaxed) & bit != 0
+    }
+}
+
+impl Clone for Heeded {
+    fn clone(&self) -> Self {
+        Heeded(AtomicU8::new(self.0.load(Relaxed)))
     }
 }
 

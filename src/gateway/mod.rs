@@ -6,13 +6,17 @@
 //! outside [`Clusters`](crate::Clusters), in this order:
 //!
 //! ```text
-//! TrafficSplitLayer ─► analyse ─► capture ─► deny ─► limit ─► cache ─► mirror ─► Clusters
-//!        decides       `count`    `capture`  `deny`  `limit`  `cache`  `mirror`   a service each
+//! CanonicalPathLayer ─► TrafficSplitLayer ─► analyse ─► capture ─► deny ─► limit ─► cache ─► mirror ─► Clusters
+//!   one view of paths        decides       `count`    `capture`  `deny`  `limit`  `cache`  `mirror`   a service each
 //! ```
 //!
 //! The order of the layers is that in which things happen, so what `capture` and `analyse` see includes the answers of `deny` and
 //! `limit`, and what is answered from a cache is limited and not mirrored. Which kinds an application serves it
-//! [says](crate::Schema::gateway), so that no text has a statement that nobody heeds.
+//! [says](crate::Schema::gateway), so that no text has a statement of another kind. That there is a layer for each of these is the
+//! application's promise; [`Clusters`](crate::Clusters) counts where it is [not kept](crate::Engine::unheeded).
+//!
+//! [`CanonicalPathLayer`](crate::CanonicalPathLayer) is outermost, so that whoever is behind reads the path that the rules have read.
+//! Without it a `deny` that asks for `path` can be walked around.
 //!
 //! None of the layers adds an error to the service it wraps. What is not vital degrades: a cache that is full, a capture without
 //! room, a mirror that hangs let the request pass and are counted. A request that matches no statement of a

@@ -13,6 +13,7 @@
 //! | `pointsman_followed_total` | `cluster` | decisions that were made upstream |
 //! | `pointsman_follow_refused_total` | `reason` | those that came from a stranger (`untrusted`), or could not be read or named no cluster (`unusable`) |
 //! | `pointsman_reloads_total` | `outcome` | new texts, `accepted` and `rejected` |
+//! | `pointsman_unheeded_total` | `kind` | requests that matched a live statement of the service gateway whose layer [is not there](crate::Engine::unheeded): to be 0 |
 //! | `pointsman_rules_revision` | | the revision that runs |
 //! | `pointsman_in_flight` | `cluster` | requests at hand |
 //! | `pointsman_source_stale_seconds` | | how long ago the [source](Publisher::source) was last known to have what runs |

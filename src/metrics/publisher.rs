@@ -17,6 +17,7 @@ const FELL_BACK: &str = "pointsman_fallbacks_total";
 const FOLLOWED: &str = "pointsman_followed_total";
 const REFUSED: &str = "pointsman_follow_refused_total";
 const RELOADS: &str = "pointsman_reloads_total";
+const UNHEEDED: &str = "pointsman_unheeded_total";
 const REVISION: &str = "pointsman_rules_revision";
 const IN_FLIGHT: &str = "pointsman_in_flight";
 const LEFT_OUT: &str = "pointsman_series_left_out";
@@ -118,6 +119,11 @@ impl Publisher {
         describe_counter!(FOLLOWED, Unit::Count, "Decisions that were made upstream and followed");
         describe_counter!(REFUSED, Unit::Count, "Decisions of others that were not followed");
         describe_counter!(RELOADS, Unit::Count, "New rule texts, by what became of them");
+        describe_counter!(
+            UNHEEDED,
+            Unit::Count,
+            "Requests that matched a live statement whose layer is not there"
+        );
         describe_gauge!(REVISION, Unit::Count, "The revision of the rules that run");
         describe_gauge!(IN_FLIGHT, Unit::Count, "Requests that a cluster has at hand");
         #[cfg(feature = "analyse")]
@@ -158,6 +164,11 @@ impl Publisher {
         let reloads = self.engine.reloads();
         counter!(RELOADS, "outcome" => "accepted").absolute(reloads.accepted);
         counter!(RELOADS, "outcome" => "rejected").absolute(reloads.rejected);
+        for (kind, count) in self.engine.unheeded() {
+            if self.engine.schema().gateway.contains(&kind) {
+                counter!(UNHEEDED, "kind" => kind.word()).absolute(count);
+            }
+        }
         gauge!(REVISION).set(self.engine.rules().revision() as f64);
         self.publish_in_flight();
         if !self.follow.is_empty() {

@@ -89,7 +89,8 @@ impl Schema {
 
     /// Declares which statements of the service gateway the application serves, with a layer of
     /// `pointsman::gateway` for each or with its own: a rule text that has others is refused, as nobody would do what
-    /// they say. None where this is not called; routes, clusters and the default are always served.
+    /// they say. Whether the layers are there is not looked at here, but when requests reach their cluster, by
+    /// `Engine::unheeded`. None where this is not called; routes, clusters and the default are always served.
     ///
     /// ```
     /// use pointsman::Engine;

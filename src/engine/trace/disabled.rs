@@ -2,6 +2,7 @@
 
 use crate::diagnostic::Diagnostics;
 use crate::engine::{Decision, RuleSet};
+use crate::schema::StatementKind;
 
 #[inline]
 pub(crate) fn decided(_: &Decision) {}
@@ -11,3 +12,6 @@ pub(crate) fn accepted(_: &RuleSet) {}
 
 #[inline]
 pub(crate) fn rejected(_: &Diagnostics) {}
+
+#[inline]
+pub(crate) fn unheeded(_: StatementKind, _: u64) {}

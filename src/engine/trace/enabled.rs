@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostics, visible};
 use crate::engine::{Decision, RuleSet};
+use crate::schema::StatementKind;
 
 /// What the events go by, whichever file they come from.
 const TARGET: &str = "pointsman";
@@ -30,4 +31,12 @@ pub(crate) fn rejected(problems: &Diagnostics) {
     });
     let count = problems.len() + problems.left_out();
     tracing::warn!(target: TARGET, problems = count, first = first.as_deref(), "rules refused");
+}
+
+/// Requests have matched a live statement, and no layer was there to do what it says.
+pub(crate) fn unheeded(kind: StatementKind, requests: u64) {
+    tracing::error!(
+        target: TARGET, kind = kind.word(), requests,
+        "statements are not heeded: the layer of this kind is missing or at the wrong place"
+    );
 }

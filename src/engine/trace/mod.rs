@@ -8,6 +8,6 @@ mod disabled;
 mod enabled;
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) use disabled::{accepted, decided, rejected};
+pub(crate) use disabled::{accepted, decided, rejected, unheeded};
 #[cfg(feature = "tracing")]
-pub(crate) use enabled::{accepted, decided, rejected};
+pub(crate) use enabled::{accepted, decided, rejected, unheeded};

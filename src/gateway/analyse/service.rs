@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::AnalyseBody;
 use super::clusters::Token;
 use super::layer::{AnalyseLayer, Shared};
-use crate::engine::{Action, Decision};
+use crate::engine::{Action, Decision, StatementKind};
 use crate::gateway::{Cached, Refused};
 
 /// A service whose requests and responses are recorded; made by [`AnalyseLayer`], where there is an example.
@@ -100,6 +100,7 @@ impl Shared {
         if counts.peek().is_none() {
             return;
         }
+        decision.heed(StatementKind::Count);
         let kept = self.kept.under(decision.rules(), |statement| self.windows(statement));
         let now = self.since_start(now);
         for hit in counts {

@@ -26,7 +26,7 @@ use super::layer::{ResponseCache, Rule, Shared};
 use super::policy::{Use, Wanted};
 use super::status::{Fate, Why};
 use super::stored::Stored;
-use crate::engine::{Action, Decision};
+use crate::engine::{Action, Decision, StatementKind};
 use crate::gateway::{Cached, overrides_method};
 
 /// A service whose responses are stored and answered; made by [`CacheLayer`](super::CacheLayer), where there is an example.
@@ -252,6 +252,7 @@ fn rule<'d>(shared: &Shared, decision: &'d Decision) -> Option<Ruled<'d>> {
     let is_cache = |hit: &crate::engine::Match<'_>| matches!(hit.statement().action(), Action::Cache(_));
     let mut hits = decision.matches().filter(is_cache).peekable();
     hits.peek()?;
+    decision.heed(StatementKind::Cache);
     let kept = shared.rules.under(decision.rules(), |statement| shared.rule(statement));
     for hit in hits {
         let rule = kept.get(hit.index(), hit.statement())?;

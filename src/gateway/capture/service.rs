@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::body::CaptureBody;
 use super::exchange::{Recording, Side, Tee};
 use super::layer::{CaptureLayer, Captures};
-use crate::engine::{Action, Decision, Match};
+use crate::engine::{Action, Decision, Match, StatementKind};
 
 /// A service whose exchanges are captured as the rules say; made by [`CaptureLayer`].
 ///
@@ -99,6 +99,7 @@ impl CaptureLayer {
         if !decision.matches().any(|hit| live(&hit)) {
             return None;
         }
+        decision.heed(StatementKind::Capture);
         let taken = |hit: &Match<'_>| self.shared.take(decision.rules(), hit.index(), hit.statement());
         let by: Vec<_> = decision
             .matches()

@@ -15,8 +15,10 @@ use crate::gateway::kept::Kept;
 /// Answers requests that a live `deny` matches, with its status and text, in place of a cluster.
 ///
 /// Reads the [`Decision`](crate::Decision) that a [`TrafficSplitLayer`](crate::TrafficSplitLayer) outside it left; a request
-/// without one passes. All clones, and all services that they make, share the counts. Those of several engines stand one
-/// behind the other, so each should have a layer of its own.
+/// without one passes, so this layer has to be inside of that one; [`Engine::unheeded`](crate::Engine::unheeded) tells when it is
+/// not. Outside of both belongs a [`CanonicalPathLayer`](crate::CanonicalPathLayer): rules see the canonical path, and what is
+/// behind sees the one that the client wrote, such as `/admin/../public`. All clones, and all services that they make, share the
+/// counts. Those of several engines stand one behind the other, so each should have a layer of its own.
 ///
 /// # The answer
 ///

@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
 use super::layer::{Denial, DenyLayer};
-use crate::engine::{Action, Decision};
+use crate::engine::{Action, Decision, StatementKind};
 use crate::gateway::GatewayBody;
 use crate::gateway::answer::{AnswerFuture, Asked};
 
@@ -75,6 +75,7 @@ impl DenyLayer {
             .take_while(|hit| matches!(hit.statement().action(), Action::Deny(_)))
             .peekable();
         denies.peek()?;
+        decision.heed(StatementKind::Deny);
         let kept = self.kept.under(decision.rules(), Denial::new);
         let mut response = None;
         for hit in denies {

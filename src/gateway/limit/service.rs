@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::bucket::Verdict;
 use super::fields::{Lists, seconds};
 use super::layer::LimitLayer;
-use crate::engine::{Action, Decision, Match};
+use crate::engine::{Action, Decision, Match, StatementKind};
 use crate::gateway::GatewayBody;
 use crate::gateway::answer::{AnswerFuture, Asked, Fields};
 
@@ -82,6 +82,7 @@ impl LimitLayer {
         if limits.peek().is_none() {
             return Outcome::Passed(None);
         }
+        decision.heed(StatementKind::Limit);
         let kept = self.shared.kept.under(decision.rules(), |statement| self.kind(statement));
         let (now, share) = (self.now(), self.current_share());
         let mut lists = Lists::default();

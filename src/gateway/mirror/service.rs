@@ -16,7 +16,7 @@ use super::counts::{Counts, MirrorCounts, Versus, Why};
 use super::layer::MirrorLayer;
 use super::pending::{Collecting, Head, Pending};
 use super::shadow::Copy;
-use crate::engine::{Action, Decision, Match, Mirror};
+use crate::engine::{Action, Decision, Match, Mirror, StatementKind};
 use crate::gateway::overrides_method;
 use crate::middleware::header_value;
 
@@ -112,6 +112,7 @@ impl MirrorLayer {
         if !decision.matches().any(|hit| live(&hit)) || !self.shared.engine.made(decision) {
             return None;
         }
+        decision.heed(StatementKind::Mirror);
         let table = self.shared.kept.under(decision.rules(), |_| Counts::default());
         let mut copies = Vec::new();
         for hit in decision.matches().filter(live) {

@@ -21,7 +21,7 @@ pub use error::ClustersError;
 pub use join::{Chain, ChainStart};
 
 use super::service::leave;
-use crate::engine::{Decision, Engine};
+use crate::engine::Engine;
 
 /// One service per cluster; each request goes to the service of its cluster.
 ///
@@ -31,9 +31,12 @@ use crate::engine::{Decision, Engine};
 ///
 /// # Which cluster
 ///
-/// That of the [`Decision`] in the request's extensions, if this engine made it. Without one, as without a
+/// That of the [`Decision`](crate::Decision) in the request's extensions, if this engine made it. Without one, as without a
 /// [`TrafficSplitLayer`](super::TrafficSplitLayer), or with another engine's, `Clusters` decides, and leaves
 /// the decision in the extensions.
+///
+/// Statements of the service gateway are to be heeded before a request comes here. A live one that was not, as its layer is
+/// missing or stands at the wrong place, is [counted](Engine::unheeded); the request passes.
 ///
 /// # Every cluster has a service
 ///
@@ -157,10 +160,14 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let made = request.extensions().get().filter(|decision| self.engine.made(decision));
-        let cluster = match made.map(Decision::cluster_index) {
-            Some(cluster) => cluster,
+        let cluster = match made {
+            Some(decision) => {
+                self.engine.look_for_unheeded(decision);
+                decision.cluster_index()
+            }
             None => {
                 let decision = self.engine.decide(&request);
+                self.engine.look_for_unheeded(&decision);
                 let cluster = decision.cluster_index();
                 leave(decision, request.extensions_mut());
                 cluster
