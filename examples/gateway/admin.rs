@@ -149,6 +149,8 @@ impl Admin {
         json!({
             "digest": rules.digest().to_string(),
             "revision": rules.revision(),
+            // What in them is surely not meant.
+            "lints": rules.lints(),
             // What the source says of itself; null where the rules are built in.
             "source": self.source.as_ref().map(StatusReader::status),
             "connections": self.gateway.open().now(),

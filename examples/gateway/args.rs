@@ -20,6 +20,8 @@ A reverse proxy that splits traffic by rules.
   --trust CIDR,CIDR          proxies before this one, whose X-Forwarded-For says who the client is
   --eject-after N            failures in a row that take a server out; 0 for never [3]
   --limit N                  requests that a cluster may be at work on; more are answered with 503
+  --access-log               a line of JSON on stdout for each request
+  --check                    only says whether the rules are sound, and ends
   --share PART               of every `limit` of the rules, where other nodes have the rest [1]
   --head-timeout SECONDS     for a client to send the head of a request [10]
   --idle-timeout SECONDS     for a client to come with a request at all, or to read a response on [75]
@@ -29,12 +31,14 @@ A reverse proxy that splits traffic by rules.
   --help                     this
 
 Without --cluster it starts three small clusters of its own, and rules for them.
+What happens to rules and servers is said on stderr.
 SIGTERM or ctrl-c ends it: it takes no new connections and waits for what is in flight.
 ";
 
 /// What the command line asks for.
 pub(crate) enum Command {
     Run(Box<Args>),
+    Check(Box<Args>),
     Help,
 }
 
@@ -53,6 +57,7 @@ pub(crate) struct Args {
     pub(crate) eject_after: u32,
     pub(crate) limit: Option<usize>,
     pub(crate) share: f64,
+    pub(crate) access_log: bool,
     /// Without rules: every request goes to the first cluster. To measure what deciding costs.
     pub(crate) bare: bool,
     demo: bool,
@@ -107,6 +112,7 @@ impl Default for Args {
             eject_after: 3,
             limit: None,
             share: 1.0,
+            access_log: false,
             bare: false,
             demo: true,
         }
@@ -116,6 +122,7 @@ impl Default for Args {
 /// Reads the command line, without the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, ArgsError> {
     let mut wanted = Args::default();
+    let mut only_check = false;
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         let (option, mut inline) = match arg.split_once('=') {
@@ -130,6 +137,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, A
         };
         match &*option {
             "--help" | "-h" => return Ok(Command::Help),
+            "--check" => only_check = true,
+            "--access-log" => wanted.access_log = true,
             "--bare" => wanted.bare = true,
             "--listen" => wanted.listen = address(&option, &value()?)?,
             "--admin" => wanted.admin = address(&option, &value()?)?,
@@ -162,7 +171,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, A
         }
     }
     wanted.demo = wanted.clusters.is_empty();
-    Ok(Command::Run(Box::new(wanted)))
+    let wanted = Box::new(wanted);
+    Ok(if only_check { Command::Check(wanted) } else { Command::Run(wanted) })
 }
 
 fn address(option: &str, text: &str) -> Result<SocketAddr, ArgsError> {

@@ -35,13 +35,16 @@ route checkout: path under "/checkout"       => gray 5 else prod, prod 95 by coo
 default => prod
 "#;
 
+/// Whom they are for.
+pub(crate) const CLUSTERS: [&str; 3] = ["gray", "prod_a", "prod_b"];
+
 /// For how long a server is gone that was told to stop.
 const STOPPED: Duration = Duration::from_secs(10);
 
 /// Starts the servers, on ports that the system chooses.
 pub(crate) async fn clusters() -> io::Result<Vec<Members>> {
     let mut clusters = Vec::new();
-    for name in ["gray", "prod_a", "prod_b"] {
+    for name in CLUSTERS {
         let servers = vec![server(name, 1).await?, server(name, 2).await?];
         clusters.push(Members { name: name.to_owned(), servers });
     }

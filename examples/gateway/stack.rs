@@ -17,6 +17,7 @@ use pointsman::middleware::{Health, HealthSettings, InFlightBody, InFlightLayer}
 use pointsman::{CanonicalPathLayer, Clusters, ClustersError, Engine, TrafficSplitLayer};
 use tower::{Service, ServiceBuilder};
 
+use super::access::AccessLog;
 use super::args::{Args, Members};
 use super::body::Download;
 use super::cluster::{Cluster, Guard, Room};
@@ -35,6 +36,7 @@ pub(crate) struct Layers {
     pub(crate) limit: LimitLayer,
     pub(crate) cache: CacheLayer,
     pub(crate) mirror: MirrorLayer,
+    access_log: Option<AccessLog>,
     /// By cluster, as on the command line.
     pub(crate) guards: Vec<Guard>,
     /// Where copies go, with connections of their own: they are to take none from requests, and what becomes of them says
@@ -72,6 +74,7 @@ impl Layers {
             limit: LimitLayer::new().share(args.share)?,
             cache: CacheLayer::new(),
             mirror: MirrorLayer::new(engine, mirrors)?,
+            access_log: args.access_log.then(AccessLog::start).transpose()?,
             guards,
             shadows,
         })
@@ -93,6 +96,7 @@ impl Layers {
             .layer(CanonicalPathLayer::rewriting())
             // Decides, and counts what is in flight.
             .layer(self.split.clone())
+            .option_layer(self.access_log.clone())
             // What a decision asks for besides its cluster is done here, in this order.
             .layer(self.analyse.clone())
             .layer(self.capture.clone())

@@ -62,13 +62,26 @@ pub struct Gateway {
     child: Child,
     pub at: SocketAddr,
     pub admin: SocketAddr,
+    /// What it says on stderr, line by line.
+    pub says: Seen,
+    /// What it prints after it has started.
+    pub prints: Seen,
 }
 
 impl Gateway {
     pub fn start(args: &[&str]) -> Self {
         let mut command = Command::new(binary());
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--threads", "1"]).args(args);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (says, prints) = (Seen::default(), Seen::default());
+        let (noted, errors) = (says.clone(), BufReader::new(child.stderr.take().unwrap()).lines());
+        std::thread::spawn(move || {
+            for line in errors.map_while(Result::ok) {
+                // For whoever reads why a test has failed.
+                eprintln!("{line}");
+                noted.note(line);
+            }
+        });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut address = || {
             let line = lines.next().unwrap().unwrap();
@@ -77,8 +90,9 @@ impl Gateway {
         };
         let (at, admin) = (address(), address());
         // What it says later is not to block it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Gateway { child, at, admin }
+        let noted = prints.clone();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| noted.note(line)));
+        Gateway { child, at, admin, says, prints }
     }
 
     /// In front of one server.
@@ -124,6 +138,12 @@ impl Gateway {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// Waits until it has said a line of which this is a part, so many times.
+    pub async fn said(&self, part: &str, times: usize) {
+        let count = || self.says.all().iter().filter(|line| line.contains(part)).count();
+        until(&format!("{part:?} on stderr"), async || (count() == times).then_some(())).await;
     }
 
     pub async fn status(&self) -> Value {

@@ -5,7 +5,8 @@ use std::process::Command;
 use tokio::net::TcpStream;
 
 use crate::folder::Folder;
-use crate::parts::{Gateway, OK, answering, server, until};
+use crate::parts::{Gateway, OK, answering, nobody, server, until};
+use crate::statements::Ruled;
 
 const GRAY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngray";
 const PROD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nprod";
@@ -47,6 +48,119 @@ async fn rules_are_followed_and_bad_ones_are_not() {
     .await;
     assert!(refused["source"]["rejected"].to_string().contains("did you mean `gray`?"), "{refused}");
     assert!(gateway.get("/").await.ends_with("gray"));
+}
+
+#[tokio::test]
+async fn what_happens_to_rules_and_servers_is_said() {
+    let folder = Folder::new();
+    let rules = folder.path("gateway.rules");
+    let put = |text: &str| {
+        std::fs::write(folder.path("new"), text).unwrap();
+        std::fs::rename(folder.path("new"), &rules).unwrap();
+    };
+    put("list unused = [\"1\"]\ndeny x: path == \"/x\" => 403\ndefault => one\n");
+    // A server that is there now and then.
+    let at = nobody().await;
+    let gateway = Gateway::before(at, &["--rules", rules.to_str().unwrap(), "--eject-after", "1"]);
+    gateway.said("rules live: revision 1, 2 statements, 1 warnings", 1).await;
+    gateway.said("warning: ", 1).await;
+
+    put("default => onne\n");
+    gateway.said("did you mean `one`?", 1).await;
+    gateway.said("rules refused; revision 1 goes on", 1).await;
+    assert!(gateway.says.all().iter().any(|line| line.contains("^^^^")), "the place is shown");
+    put("default => one\n");
+    gateway.said("rules live: revision 2, 1 statements", 1).await;
+
+    std::fs::remove_file(&rules).unwrap();
+    gateway.said("; revision 2 goes on", 1).await;
+    put("default => one\n");
+    gateway.said("is back", 1).await;
+
+    assert!(gateway.get("/").await.starts_with("HTTP/1.1 503"));
+    gateway.said(&format!("server {at} of one is out"), 1).await;
+    let listener = tokio::net::TcpListener::bind(at).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut wire = crate::parts::Wire::new(stream);
+            wire.head().await;
+            wire.send(OK).await;
+        }
+    });
+    until("a probe finds it", async || gateway.get("/").await.ends_with("ok").then_some(())).await;
+    gateway.said(&format!("server {at} of one is back"), 1).await;
+    assert_eq!(gateway.says.all().iter().filter(|line| line.contains("rules refused")).count(), 1);
+}
+
+#[tokio::test]
+async fn rules_are_checked_without_a_gateway() {
+    // Built by whatever starts a gateway.
+    let (at, _) = answering(OK).await;
+    let gateway = Gateway::before(at, &[]);
+    let folder = Folder::new();
+    let rules = folder.path("gateway.rules");
+    let check = |text: Option<&str>, args: &[&str]| {
+        let mut command = Command::new(gateway.program());
+        command.arg("--check").args(args);
+        if let Some(text) = text {
+            std::fs::write(&rules, text).unwrap();
+            command.args(["--rules", rules.to_str().unwrap()]);
+        }
+        let out = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
+    };
+    let clusters = ["--cluster", "gray=127.0.0.1:1", "--cluster", "prod=127.0.0.1:2"];
+    let (code, out, _) = check(Some("limit a: true => 5/s default => prod"), &clusters);
+    assert_eq!((code, &*out), (0, "the rules are sound: 2 statements\n"));
+    let (code, out, _) = check(Some("list l = [1] default => prod"), &clusters);
+    assert!(code == 0 && out.contains("warning: ") && out.ends_with("1 statements, 1 warnings\n"), "{out}");
+    let (code, _, problems) = check(Some("default => prodd"), &clusters);
+    assert!(code == 1 && problems.contains("did you mean `prod`?"), "{problems}");
+    // Of rules that are one's own, the clusters are to be named too.
+    let (code, _, problems) = check(Some("default => prod"), &[]);
+    let hint = "there is no --cluster, so the clusters are those of the demo: `gray`, `prod_a`, `prod_b`";
+    assert!(code == 1 && problems.contains(hint), "{problems}");
+    assert_eq!(check(None, &[]).0, 0);
+    std::fs::remove_file(&rules).unwrap();
+    let (code, _, problems) = check(None, &["--rules", rules.to_str().unwrap()]);
+    assert!(code == 1 && problems.contains("gateway.rules: "), "{problems}");
+}
+
+#[tokio::test]
+async fn each_request_is_logged_where_that_is_asked_for() {
+    let (at, _) = answering(OK).await;
+    let rules =
+        "deny no: path under \"/no\" => 403 limit l: path == \"/l\" => 1/m route r: path == \"/r\" => one
+                 default => one";
+    let ruled = Ruled::start(rules, &[("one", &[at])], &["--access-log"]);
+    for path in ["//a/../no/x?secret=1", "/l", "/l", "/r"] {
+        ruled.gateway.get(path).await;
+    }
+    let lines = ruled.gateway.prints.at_least(4).await;
+    let lines: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |line: &serde_json::Value| {
+        let told = ["method", "path", "status", "cluster", "rule", "refused_by"];
+        told.map(|name| line[name].to_string().replace('"', "")).join(" ")
+    };
+    let told: Vec<_> = lines.iter().map(told).collect();
+    assert_eq!(
+        told,
+        [
+            "GET /no/x 403 one default deny no",
+            "GET /l 200 one default null",
+            "GET /l 429 one default limit l",
+            "GET /r 200 one r null",
+        ]
+    );
+    assert!(lines.iter().all(|line| line["time"].is_string() && line["microseconds"].is_u64()), "{lines:?}");
+
+    let (at, _) = answering(OK).await;
+    let silent = Gateway::before(at, &[]);
+    silent.get("/").await;
+    silent.get("/").await;
+    assert!(silent.prints.all().is_empty());
 }
 
 #[tokio::test]
