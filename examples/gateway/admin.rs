@@ -73,7 +73,9 @@ impl Admin {
 
     /// Serves the pages from a task of their own. Returns where.
     pub(crate) async fn serve(self, at: SocketAddr) -> io::Result<SocketAddr> {
-        let listener = TcpListener::bind(at).await?;
+        let taken =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {at}: {error}"));
+        let listener = TcpListener::bind(at).await.map_err(taken)?;
         let at = listener.local_addr()?;
         let admin = Arc::new(self);
         tokio::spawn(async move {

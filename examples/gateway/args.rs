@@ -24,7 +24,8 @@ A reverse proxy that splits traffic by rules.
   --check                    only says whether the rules are sound, and ends
   --share PART               of every `limit` of the rules, where other nodes have the rest [1]
   --head-timeout SECONDS     for a client to send the head of a request [10]
-  --idle-timeout SECONDS     for a client to come with a request at all, or to read a response on [75]
+  --idle-timeout SECONDS     for a client to come with a request at all, or to read a response on; and for one side of a
+                             WebSocket to say something when the other has ended [75]
   --connect-timeout SECONDS  for an upstream to accept a connection [5]
   --upstream-timeout SECONDS for an upstream, or a client that sends a body, to go on [60]
   --grace SECONDS            for requests in flight when the gateway is told to end [30]

@@ -57,9 +57,11 @@ impl Gateway {
     /// Starts the workers, each on a thread of its own.
     pub(crate) fn start(args: &Args, engine: &Engine) -> Result<Self, Box<dyn Error>> {
         let open = Arc::<Open>::default();
-        let layers = Layers::new(engine, args, &Tunnels { open: open.clone() })?;
+        let layers = Layers::new(engine, args, &Tunnels::new(&open, args))?;
         let shared = Arc::new(Shared { args: args.clone(), layers, open, ending: Ending::default() });
-        let mut sockets = vec![bind(args.listen)?];
+        let taken = |error| format!("cannot listen on {}: {error}", args.listen);
+        alone(args.listen).map_err(taken)?;
+        let mut sockets = vec![bind(args.listen).map_err(taken)?];
         let addr = sockets.iter().map(TcpSocket::local_addr).next().unwrap_or(Ok(args.listen))?;
         while sockets.len() < args.threads {
             sockets.push(bind(addr)?);
@@ -104,6 +106,14 @@ impl Gateway {
     }
 }
 
+/// Fails where somebody listens already. Sockets that share an address do so with those of another gateway too, which
+/// would get some of the connections.
+fn alone(at: SocketAddr) -> io::Result<()> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)
+}
+
 /// A socket of its own for each worker, so that the kernel spreads connections over them.
 fn bind(at: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -124,8 +134,8 @@ fn work(
     ready: &Sender<Result<(), String>>,
 ) -> Result<(), Box<dyn Error>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let tunnels = Tunnels { open: shared.open.clone() };
-    let Shared { args, layers, .. } = &**shared;
+    let Shared { args, layers, open, .. } = &**shared;
+    let tunnels = Tunnels::new(open, args);
     let bare = args.clusters.first().filter(|_| args.bare);
     let bare = bare.map(|members| cluster(members, args, &tunnels, Guard::default()));
     let clusters = layers.clusters(args, &tunnels);

@@ -323,6 +323,11 @@ impl Wire {
         text(&std::mem::take(&mut self.read))
     }
 
+    /// Says that nothing more is sent; still reads.
+    pub async fn ends_writing(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Closes at once and without a word: a reset.
     #[allow(deprecated, reason = "what it warns of is what is wanted: zero seconds do not block")]
     pub fn reset(self) {

@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
-use crate::parts::{Gateway, OK, answering, field, nobody, server};
+use crate::parts::{Gateway, OK, answering, field, nobody, server, until};
 use crate::statements::Ruled;
 
 #[tokio::test]
@@ -202,6 +202,97 @@ async fn a_websocket_passes_both_ways() {
         (Some("upgrade"), Some("websocket"))
     );
     assert_eq!(&seen[1..], ["ping", "end "]);
+}
+
+/// A server that switches protocols and then minds nothing: not that the client has ended, either.
+async fn deaf() -> (std::net::SocketAddr, crate::parts::Seen) {
+    server(|mut wire, _, seen| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            .await;
+        let end = wire.rest().await;
+        seen.note(format!("ignores the end of {end}"));
+        std::future::pending().await
+    })
+    .await
+}
+
+async fn upgraded(gateway: &Gateway) -> crate::parts::Wire {
+    let mut client = gateway.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 101"));
+    client
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_client_is_gone_ends_whatever_the_server_does() {
+    let (at, seen) = deaf().await;
+    let gateway = Gateway::before(at, &["--idle-timeout", "0.3"]);
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(upgraded(&gateway).await);
+    }
+    assert_eq!(gateway.status().await["connections"], 5);
+    for mut client in clients {
+        client.send("bye").await;
+    }
+    seen.at_least(5).await;
+    until("the tunnels are gone", async || (gateway.status().await["connections"] == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_side_that_goes_on_when_the_other_has_ended_may() {
+    let (at, _) = server(|mut wire, _, _| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: tail\r\n\r\n").await;
+        wire.rest().await;
+        // Longer than the limit in all, and never so long at a time.
+        for _ in 0..12 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            wire.send("x").await;
+        }
+    })
+    .await;
+    let gateway = Gateway::before(at, &["--idle-timeout", "0.6"]);
+    let mut client = upgraded(&gateway).await;
+    client.ends_writing().await;
+    assert_eq!(client.rest().await, "x".repeat(12));
+}
+
+#[tokio::test]
+async fn a_tunnel_that_nobody_ends_is_cut_off_with_the_grace() {
+    let (at, seen) = deaf().await;
+    let mut gateway = Gateway::before(at, &["--grace", "0.3"]);
+    let gone = upgraded(&gateway).await;
+    drop(gone);
+    seen.at_least(1).await;
+    gateway.terminate();
+    assert!(gateway.ended().await.success());
+    gateway.prints.at_least(2).await;
+    assert!(gateway.prints.all().iter().any(|line| line.starts_with("cut off 1 connections")));
+}
+
+#[tokio::test]
+async fn upgrades_at_once_on_a_new_gateway_are_all_answered() {
+    let (at, seen) =
+        answering("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            .await;
+    for _ in 0..3 {
+        let gateway = Gateway::before(at, &["--threads", "2"]);
+        let upgrades: Vec<_> = (0..5).map(async |_| drop(upgraded(&gateway).await)).collect();
+        futures_all(upgrades).await;
+    }
+    assert_eq!(seen.all().len(), 15);
+}
+
+/// All of them, at the same time.
+async fn futures_all(all: Vec<impl Future<Output = ()>>) {
+    let mut all: Vec<_> = all.into_iter().map(Box::pin).collect();
+    std::future::poll_fn(|cx| {
+        all.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+        if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
 }
 
 #[tokio::test]

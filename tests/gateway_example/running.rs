@@ -302,6 +302,22 @@ async fn several_threads_serve() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let (at, _) = answering(OK).await;
+    let gateway = Gateway::before(at, &["--threads", "2"]);
+    let (taken, admin) = (gateway.at.to_string(), gateway.admin.to_string());
+    // Another gateway too, which could share the address and half of the connections.
+    for (args, named) in [
+        (["--listen", &*taken, "--admin", "127.0.0.1:0"], &taken),
+        (["--listen", "127.0.0.1:0", "--admin", &*admin], &admin),
+    ] {
+        let out = Command::new(gateway.program()).args(args).output().unwrap();
+        let says = String::from_utf8(out.stderr).unwrap();
+        assert!(!out.status.success() && says.contains(&format!("cannot listen on {named}: ")), "{says}");
+    }
+}
+
+#[tokio::test]
 async fn a_command_line_with_a_mistake_starts_nothing() {
     // Built by whatever starts a gateway.
     let (at, _) = answering(OK).await;
