@@ -153,6 +153,20 @@ pub(super) fn ordinal<'v>(value: &'v Value<'_>) -> Option<Ordinal<'v>> {
 
 // === literals ===
 
+/// What is said of a star. Where it stands for all that is below, as in `/admin/*` and `*.example.com`, `under` does.
+fn no_wildcards(field: &str, joint: &[u8], text: &[u8]) -> Option<(String, Option<String>)> {
+    let root = match joint {
+        b"/" => text.strip_suffix(b"/*").or_else(|| text.strip_suffix(b"/**")),
+        _ => text.strip_prefix(b"*."),
+    };
+    let root = root.filter(|root| !root.is_empty() && !root.contains(&b'*'));
+    let instead = match root {
+        Some(root) => format!("write `{field} under \"{}\"`", String::from_utf8_lossy(root)),
+        None => format!("ask `{field} under …` or `{field} matches …`"),
+    };
+    Some(("there are no wildcards here: `*` is itself".into(), Some(instead)))
+}
+
 /// Why no request that anybody means has this value, and what to write instead.
 pub(super) fn impossible(expr: &Expr, value: &Value<'_>) -> Option<(String, Option<String>)> {
     match (expr, value) {
@@ -251,6 +265,7 @@ fn fault(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Option<Strin
     match expr {
         Expr::Lower(_) if upper => say("`lower(…)` has no upper-case letters", Some(lower())),
         Expr::Field(Field::Host) if upper => say("`host` has no upper-case letters", Some(lower())),
+        Expr::Field(Field::Host) if text.contains(&b'*') => no_wildcards("host", b".", text),
         Expr::Field(Field::Host) if whole == Whole::Yes && text.is_empty() => {
             Some(("`host` is never empty text".into(), Some("ask `!exists(host)`".into())))
         }
@@ -273,6 +288,7 @@ fn fault(expr: &Expr, text: &[u8], whole: Whole) -> Option<(String, Option<Strin
         Expr::Field(Field::Path) if text.contains(&b'?') || text.contains(&b'#') => {
             Some(("`path` ends before `?` and `#`".into(), Some("a parameter is `query(NAME)`".into())))
         }
+        Expr::Field(Field::Path) if text.contains(&b'*') && text != b"*" => no_wildcards("path", b"/", text),
         Expr::Field(Field::Path) if whole == Whole::Yes && text != b"*" => {
             let canonical = canonical_path(text);
             if *canonical == *text && !text.is_empty() {
@@ -419,11 +435,12 @@ fn never_equal(expr: &Expr, value: &Value<'_>) -> bool {
 }
 
 /// Whether a client that means to can send what [`impossible`] warns of: a method in lower case, two dots behind a
-/// host, blanks in the quotes of a cookie. The author surely did not mean it, but nothing follows from it.
+/// host, a star, blanks in the quotes of a cookie. The author surely did not mean it, but nothing follows from it.
 fn possible_on_purpose(expr: &Expr, text: &[u8]) -> bool {
     match expr {
         Expr::Field(Field::Method | Field::Scheme | Field::RawQuery) => true,
-        Expr::Field(Field::Host) => text.starts_with(b".") || text.ends_with(b"."),
+        Expr::Field(Field::Host) => text.starts_with(b".") || text.ends_with(b".") || text.contains(&b'*'),
+        Expr::Field(Field::Path) => text.contains(&b'*'),
         Expr::Field(Field::Cookie(_)) => text.trim_ascii() != text,
         _ => false,
     }
