@@ -57,8 +57,8 @@ impl AccessLog {
 fn write(lines: &Receiver<String>) {
     let mut out = BufWriter::new(std::io::stdout());
     while let Ok(line) = lines.recv() {
-        let waiting = std::iter::once(line).chain(lines.try_iter());
-        let written = waiting.map(|line| writeln!(out, "{line}")).collect::<Result<(), _>>();
+        let mut waiting = std::iter::once(line).chain(lines.try_iter());
+        let written = waiting.try_for_each(|line| writeln!(out, "{line}"));
         if written.and_then(|()| out.flush()).is_err() {
             return;
         }

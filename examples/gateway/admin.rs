@@ -9,16 +9,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use pointsman::engine::{GatewayStatement, StatementKind};
 use pointsman::metrics::Publisher;
 use pointsman::source::{Following, StatusReader};
-use pointsman::{Engine, PeerAddr};
+use pointsman::{Engine, PeerAddr, RuleSet};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
@@ -40,8 +41,11 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What there is.
-const PAGES: &str = "there is /_pointsman/ and below it analysis, captures.har, explain/PATH, metrics, and to be posted to \
-                     purge?rule=NAME, purge?prefix=PATH, purge?all";
+const PAGES: &str = "there is /_pointsman/ and below it analysis, captures.har, explain/PATH, metrics, rules, and to be posted \
+                     to purge?rule=NAME, purge?prefix=PATH, purge?all";
+
+/// How many statements the page tells of.
+const SHOWN: usize = 1_000;
 
 // === impl Admin ===
 
@@ -127,15 +131,23 @@ impl Admin {
                 self.publisher.publish();
                 page(self.recorder.render(), "text/plain; version=0.0.4; charset=utf-8")
             }
+            "/_pointsman/rules" => page(self.engine.rules().text().to_owned(), TEXT),
             _ => refusal(StatusCode::NOT_FOUND, PAGES),
         }
     }
 
-    /// Everything, in one look. What a statement has done is told from its first request on.
+    /// Everything, in one look. How often a request matched each statement is in `statements`; what its layer made of that,
+    /// from its first request on, at the kind. Times have their unit in their name.
     fn status(&self) -> Value {
         let rules = self.engine.rules();
         let Layers { health, split, analyse, capture, deny, limit, cache, mirror, guards, .. } =
             self.gateway.layers();
+        let counts = self.engine.counters().counts;
+        let (routes, mut shown): (Vec<_>, Vec<_>) =
+            counts.into_iter().partition(|count| count.kind == StatementKind::Route);
+        shown.extend(routes);
+        let left_out = shown.len().saturating_sub(SHOWN);
+        shown.truncate(SHOWN);
         let in_flight: Map<String, Value> =
             split.in_flight().counts().map(|(cluster, count)| (cluster.to_owned(), count.into())).collect();
         let shed: Map<String, Value> = self
@@ -153,6 +165,11 @@ impl Admin {
             "revision": rules.revision(),
             // What in them is surely not meant.
             "lints": rules.lints(),
+            // How often each was chosen or matched, those at zero too; routes come last, as there may be many.
+            "statements": shown,
+            "statements_left_out": left_out,
+            // Requests whose statements had no layer: 0, or a mistake in the stack.
+            "unheeded": self.engine.unheeded().map(|(_, requests)| requests).sum::<u64>(),
             // What the source says of itself; null where the rules are built in.
             "source": self.source.as_ref().map(StatusReader::status),
             "connections": self.gateway.open().now(),
@@ -173,7 +190,7 @@ impl Admin {
     }
 
     /// Why a request would go where it goes now: one with this path and query, and the method and header fields that it was
-    /// asked with.
+    /// asked with. As text for whoever accepts `text/plain` first, else as JSON.
     fn explain(&self, path: &str, request: Request<Incoming>, peer: SocketAddr) -> Response<Download> {
         let (mut parts, _) = request.into_parts();
         let target = match parts.uri.query() {
@@ -183,9 +200,14 @@ impl Admin {
         let Ok(target) = target else { return refusal(StatusCode::BAD_REQUEST, "that is no path") };
         parts.uri = target;
         parts.extensions.insert(PeerAddr(peer));
+        let reads =
+            parts.headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/plain"));
         let health = &self.gateway.layers().health;
         let request = Request::from_parts(parts, ());
         let explanation = self.engine.explain_where(&request, |cluster| health.is_available(cluster));
+        if reads {
+            return page(format!("{explanation}\n"), TEXT);
+        }
         match serde_json::to_value(explanation) {
             Ok(explanation) => page(format!("{explanation:#}\n"), JSON),
             Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the explanation could not be written"),
@@ -198,17 +220,38 @@ impl Admin {
         if request.headers().contains_key(ORIGIN) {
             return refusal(StatusCode::FORBIDDEN, "not for other sites");
         }
-        let cache = self.gateway.layers().cache.cache();
+        let (cache, rules) = (self.gateway.layers().cache.cache(), self.engine.rules());
         let query = request.uri().query().unwrap_or_default();
         let (what, value) = query.split_once('=').unwrap_or((query, ""));
         let purged = match (what, decoded(value)) {
             ("all", Some(value)) if value.is_empty() => cache.purge_all(),
-            ("rule", Some(name)) if !name.is_empty() => cache.purge_rule(&name),
+            ("rule", Some(name)) if !name.is_empty() => match cache.purge_rule(&name) {
+                0 if !caches(&rules).any(|known| known == name) => return unknown(&name, &rules),
+                purged => purged,
+            },
             ("prefix", Some(prefix)) if !prefix.is_empty() => cache.purge_prefix(&prefix),
             _ => return refusal(StatusCode::BAD_REQUEST, PAGES),
         };
         page(format!("{}\n", json!({ "purged": purged })), JSON)
     }
+}
+
+/// The names of the `cache` statements.
+fn caches(rules: &RuleSet) -> impl Iterator<Item = &str> {
+    let caches = rules.gateway().iter().filter(|statement| statement.kind() == StatementKind::Cache);
+    caches.map(GatewayStatement::name)
+}
+
+fn unknown(name: &str, rules: &RuleSet) -> Response<Download> {
+    let known: Vec<_> = caches(rules).take(SHOWN).collect();
+    let known = match known.as_slice() {
+        [] => "the rules have none".to_owned(),
+        known => format!("there is {}", known.join(", ")),
+    };
+    refusal(
+        StatusCode::NOT_FOUND,
+        &format!("no `cache` statement is called {}; {known}", name.escape_debug()),
+    )
 }
 
 fn page(text: String, form: &'static str) -> Response<Download> {

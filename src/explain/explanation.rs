@@ -67,7 +67,8 @@ pub struct Step {
     pub dealt: Option<Dealt>,
     /// The key of a statement of the service gateway that has one.
     pub key: Option<String>,
-    /// Whether such a statement did not apply because the request has no key.
+    /// Whether such a statement did not apply because the request has no key. Of a route, whose outcome is dealt by a key, it
+    /// is always `false`: [`dealt`](Self::dealt) tells.
     pub no_key: bool,
 }
 
@@ -97,10 +98,12 @@ pub struct Dealt {
     pub of: String,
     /// The target that was chosen; `None` when the key was absent and the route therefore did not match.
     pub target: Option<String>,
-    /// Whether the request has no key to be dealt by, though the statement names one.
+    /// Whether the request has no key to be dealt by, though the statement names one. With a `target`, chance has chosen
+    /// it; without, the route did not match.
     pub no_key: bool,
     /// The target's weight and the sum of all, in steps of 0.0001; `None` when the route did not match for want
-    /// of a key.
+    /// of a key. Serialised as they are written: `[95.0, 100.0]`.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "decimals"))]
     pub weight: Option<(u64, u64)>,
     /// The key's text; `None` when chance decided, as it does for the default and for clusters when the key is
     /// absent, or when the route did not match for want of a key.
@@ -108,7 +111,8 @@ pub struct Dealt {
     /// The bucket of the key, or of the chance that decided in its place, from 0 to 999,999 in steps of 0.0001
     /// percent: what `percent` of the key would be with this salt. It identifies the dealing and does not decide
     /// it: which cluster it goes to depends on all names and weights. `None` when the route did not match for
-    /// want of a key.
+    /// want of a key. Serialised in percent, as it is written: `67.7766`.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "percent"))]
     pub bucket: Option<u32>,
 }
 
@@ -240,6 +244,19 @@ fn escaped(text: &str) -> String {
 #[cfg(feature = "serde")]
 fn displayed<S: serde::Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+#[cfg(feature = "serde")]
+#[allow(clippy::ref_option, reason = "serde calls it")]
+fn percent<S: serde::Serializer>(bucket: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&bucket.map(|bucket| f64::from(bucket) / 10_000.0), serializer)
+}
+
+#[cfg(feature = "serde")]
+#[allow(clippy::ref_option, reason = "serde calls it")]
+fn decimals<S: serde::Serializer>(weight: &Option<(u64, u64)>, serializer: S) -> Result<S::Ok, S::Error> {
+    let decimal = |steps: u64| steps as f64 / 10_000.0;
+    serde::Serialize::serialize(&weight.map(|(weight, all)| (decimal(weight), decimal(all))), serializer)
 }
 
 #[cfg(feature = "serde")]

@@ -91,6 +91,13 @@ fn overrides_method(headers: &http::HeaderMap) -> bool {
         .any(|name| headers.contains_key(*name))
 }
 
+/// A time with its unit in its name, as `left_seconds`.
+#[cfg(feature = "serde")]
+#[allow(dead_code, reason = "not every layer tells times")]
+fn seconds<S: serde::Serializer>(time: &std::time::Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
 #[cfg(feature = "analyse")]
 pub use analyse::{AnalyseLayer, Analysis};
 #[cfg(any(feature = "deny", feature = "limit"))]

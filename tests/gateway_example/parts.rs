@@ -124,12 +124,15 @@ impl Gateway {
     }
 
     /// A response of an operators' page, with its head.
-    pub async fn post_admin(&self, path: &str, fields: &str) -> String {
+    pub async fn admin(&self, line: &str, fields: &str) -> String {
         let mut client = Wire::new(TcpStream::connect(self.admin).await.unwrap());
-        let head =
-            format!("POST {path} HTTP/1.1\r\nhost: a\r\n{fields}content-length: 0\r\nconnection: close");
+        let head = format!("{line} HTTP/1.1\r\nhost: a\r\n{fields}connection: close");
         client.send(format!("{head}\r\n\r\n")).await;
         client.rest().await
+    }
+
+    pub async fn post_admin(&self, path: &str, fields: &str) -> String {
+        self.admin(&format!("POST {path}"), &format!("content-length: 0\r\n{fields}")).await
     }
 
     /// The most memory that it had at a time, in bytes.

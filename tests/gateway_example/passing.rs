@@ -232,7 +232,6 @@ async fn a_tunnel_whose_client_is_gone_ends_whatever_the_server_does() {
     for _ in 0..5 {
         clients.push(upgraded(&gateway).await);
     }
-    assert_eq!(gateway.status().await["connections"], 5);
     for mut client in clients {
         client.send("bye").await;
     }

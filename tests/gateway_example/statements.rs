@@ -284,6 +284,24 @@ async fn what_is_mirrored_is_copied_and_answered_by_its_own_cluster() {
 }
 
 #[tokio::test]
+async fn a_client_does_not_say_that_its_request_is_a_copy() {
+    let ((prod, seen), (gray, copies)) = (answering(PROD).await, answering(GRAY).await);
+    let clusters: &[(&str, &[SocketAddr])] = &[("prod", &[prod]), ("gray", &[gray])];
+    let rules =
+        "mirror m: true => gray deny copies: header(x-pointsman-mirror) == \"x\" => 403 default => prod";
+    let marked = get("/", "X-Pointsman-Mirror: x\r\nx-pointsman-mirror: y\r\n");
+
+    let ruled = Ruled::start(rules, clusters, &[]);
+    assert!(ruled.gateway.ask(&marked).await.ends_with("prod"), "the rules do not see it");
+    assert_eq!(field(&copies.at_least(1).await[0], "x-pointsman-mirror"), Some("m"));
+    assert_eq!(field(&seen.all()[0], "x-pointsman-mirror"), None);
+
+    // Another gateway before this one does.
+    let trusting = Ruled::start(rules, clusters, &["--trust", "10.0.0.0/8,127.0.0.1"]);
+    assert_eq!(status(&trusting.gateway.ask(&marked).await), "403");
+}
+
+#[tokio::test]
 async fn a_mirror_that_hangs_or_is_gone_costs_nobody_anything() {
     let (hangs, asked) = server(|mut wire, _, seen| async move {
         seen.note(wire.head().await);
@@ -386,6 +404,44 @@ async fn the_client_is_whom_a_trusted_proxy_names() {
 }
 
 #[tokio::test]
+async fn all_statements_are_told_before_anybody_asked() {
+    let (at, _) = answering(OK).await;
+    let rules = "deny no: path == \"/no\" => 403
+                 cache \"c d\": path under \"/c\" => 5s
+                 shadow limit l: true => 5/s
+                 route r: path == \"/r\" => one
+                 default => one";
+    let ruled = Ruled::start(rules, &[("one", &[at])], &[]);
+    let told = async || {
+        let page = ruled.gateway.status().await;
+        let counts = page["statements"].as_array().unwrap().clone();
+        let told = |count: &Value| {
+            let told = ["kind", "statement", "state", "target"].map(|name| count[name].as_str().unwrap());
+            format!("{} {}", told.join(" "), count["count"])
+        };
+        assert_eq!((&page["statements_left_out"], &page["unheeded"]), (&0.into(), &0.into()));
+        counts.iter().map(told).collect::<Vec<_>>()
+    };
+    let none =
+        ["default default live one 0", "deny no live 403 0", "limit l shadow 5/s 0", "cache c d live 5s 0"];
+    assert_eq!(told().await, [&none[..], &["route r live one 0"]].concat());
+    ruled.gateway.get("/r").await;
+    ruled.gateway.get("/no").await;
+    let some = told().await;
+    assert!(
+        some.contains(&"route r live one 1".to_owned()) && some.contains(&"deny no live 403 1".to_owned()),
+        "{some:?}"
+    );
+    assert_eq!(ruled.gateway.page("/_pointsman/rules").await, rules);
+
+    let unknown = ruled.gateway.post_admin("/_pointsman/purge?rule=c", "").await;
+    assert_eq!(status(&unknown), "404");
+    assert!(unknown.ends_with("no `cache` statement is called c; there is c d\n"), "{unknown}");
+    let known = ruled.gateway.post_admin("/_pointsman/purge?rule=c%20d", "").await;
+    assert!(known.ends_with("{\"purged\":0}\n"), "{known}");
+}
+
+#[tokio::test]
 async fn a_request_is_explained_to_operators() {
     let (at, seen) = answering(OK).await;
     let rules = "deny bots: header(user-agent) contains \"Bad\" => 403 route q: query(x) == \"1\" => one default => one";
@@ -393,6 +449,8 @@ async fn a_request_is_explained_to_operators() {
     let page = ruled.gateway.page("/_pointsman/explain/a?x=1").await;
     let explained: Value = serde_json::from_str(&page).unwrap();
     assert_eq!((&explained["cluster"], &explained["rule"]), (&"one".into(), &"q".into()), "{page}");
+    let text = ruled.gateway.admin("GET /_pointsman/explain/a?x=1", "accept: text/plain\r\n").await;
+    assert!(text.contains("\r\n\r\none by route q, revision 1\n  deny bots: no\n"), "{text}");
     assert!(ruled.gateway.page("/_pointsman/explanation").await.contains("there is /_pointsman/"));
     assert_eq!(seen.all().len(), 0);
 }

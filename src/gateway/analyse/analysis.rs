@@ -258,7 +258,7 @@ impl fmt::Debug for Latencies {
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 
-/// As the count and some quantiles in microseconds: `{"count":9,"p50":120,"p90":500,"p99":2100,"p999":2100}`.
+/// As the count and some quantiles in microseconds: `{"count":9,"p50_microseconds":120,"p90_microseconds":500,…}`.
 #[cfg(feature = "serde")]
 impl serde::Serialize for Latencies {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -267,7 +267,7 @@ impl serde::Serialize for Latencies {
         map.serialize_entry("count", &self.count())?;
         for (name, part) in QUANTILES {
             let micros = self.quantile(part).map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-            map.serialize_entry(name, &micros)?;
+            map.serialize_entry(&format_args!("{name}_microseconds"), &micros)?;
         }
         map.end()
     }

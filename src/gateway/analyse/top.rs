@@ -17,8 +17,13 @@ pub struct TopKeys {
     /// The statement's name.
     pub statement: String,
     /// How long a window lasts.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::gateway::seconds", rename = "per_seconds"))]
     pub per: Duration,
     /// How long this one has lasted: `per` when it is whole.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::gateway::seconds", rename = "lasted_seconds")
+    )]
     pub lasted: Duration,
     /// How many requests were counted in it.
     pub total: u64,

@@ -76,6 +76,10 @@ pub struct CaptureStatement {
     /// How many exchanges it captured, those that go on among them.
     pub captured: u32,
     /// How long it still goes on; zero when it has ended.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::gateway::seconds", rename = "left_seconds")
+    )]
     pub left: Duration,
     /// How many requests matched after it had ended.
     pub late: u64,

@@ -31,8 +31,16 @@ pub struct MirrorCounts {
     /// and those of another. Neither is counted where one of the two had no answer.
     pub different: u64,
     /// How long it took in all until answers came.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::gateway::seconds", rename = "latency_seconds")
+    )]
     pub latency: Duration,
     /// How long the slowest took.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::gateway::seconds", rename = "slowest_seconds")
+    )]
     pub slowest: Duration,
     /// What was not copied.
     pub dropped: MirrorDropped,
