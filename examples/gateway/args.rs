@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -23,6 +24,8 @@ A reverse proxy that splits traffic by rules.
                              X-Pointsman-Mirror that a request is a copy
   --eject-after N            failures in a row that take a server out; 0 for never [3]
   --limit N                  requests that a cluster may be at work on; more are answered with 503
+  --cache-bytes N            what stored responses may take; as much again while bodies pass [67108864]
+  --capture-bytes N          what captured exchanges may take; as much again while they go on [16777216]
   --access-log               a line of JSON on stdout for each request
   --check                    only says whether the rules are sound, and ends
   --share PART               of every `limit` of the rules, where other nodes have the rest [1]
@@ -61,6 +64,8 @@ pub(crate) struct Args {
     pub(crate) eject_after: u32,
     pub(crate) limit: Option<usize>,
     pub(crate) share: f64,
+    pub(crate) cache_bytes: u64,
+    pub(crate) capture_bytes: usize,
     pub(crate) access_log: bool,
     /// Without rules: every request goes to the first cluster. To measure what deciding costs.
     pub(crate) bare: bool,
@@ -125,6 +130,8 @@ impl Default for Args {
             eject_after: 3,
             limit: None,
             share: 1.0,
+            cache_bytes: 64 << 20,
+            capture_bytes: 16 << 20,
             access_log: false,
             bare: false,
             demo: true,
@@ -179,6 +186,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, A
                 Ok(share) => wanted.share = share,
                 Err(_) => return Err(ArgsError("`--share` takes a number such as 0.25".to_owned())),
             },
+            "--cache-bytes" => wanted.cache_bytes = bytes(&option, &value()?)?,
+            "--capture-bytes" => wanted.capture_bytes = bytes(&option, &value()?)?,
             "--grace" => wanted.grace = seconds(&option, &value()?)?,
             other => return Err(ArgsError(format!("there is no `{other}`"))),
         }
@@ -197,6 +206,10 @@ fn members(text: &str) -> Result<Members, ArgsError> {
     let (name, servers) = text.split_once('=').unwrap_or((text, ""));
     let servers = servers.split(',').map(|server| address("--cluster", server)).collect::<Result<_, _>>()?;
     Ok(Members { name: name.to_owned(), servers })
+}
+
+fn bytes<N: FromStr>(option: &str, text: &str) -> Result<N, ArgsError> {
+    text.parse().map_err(|_| ArgsError(format!("`{option}` takes a number of bytes, not `{text}`")))
 }
 
 fn seconds(option: &str, text: &str) -> Result<Duration, ArgsError> {

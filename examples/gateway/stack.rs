@@ -69,10 +69,10 @@ impl Layers {
                 .available_with(move |cluster, kept| asked.reserve(cluster, kept))
                 .count_in_flight(),
             analyse: AnalyseLayer::new(engine.clone()),
-            capture: CaptureLayer::new(),
+            capture: CaptureLayer::new().bytes(args.capture_bytes),
             deny: DenyLayer::new(),
             limit: LimitLayer::new().share(args.share)?,
-            cache: CacheLayer::new(),
+            cache: CacheLayer::builder().capacity(args.cache_bytes).build(),
             mirror: MirrorLayer::new(engine, mirrors)?,
             access_log: args.access_log.then(AccessLog::start).transpose()?,
             guards,

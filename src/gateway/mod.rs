@@ -31,7 +31,7 @@
 //! use http_body_util::Full;
 //! use pointsman::gateway::{DenyLayer, LimitLayer};
 //! use pointsman::schema::{Schema, StatementKind};
-//! use pointsman::{Engine, TrafficSplitLayer};
+//! use pointsman::{CanonicalPathLayer, Engine, TrafficSplitLayer};
 //! use std::convert::Infallible;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
@@ -42,6 +42,7 @@
 //!        default => prod"#,
 //! )?;
 //! let service = ServiceBuilder::new()
+//!     .layer(CanonicalPathLayer::rewriting())
 //!     .layer(TrafficSplitLayer::new(engine))
 //!     .layer(DenyLayer::new())
 //!     .layer(LimitLayer::new())

@@ -327,6 +327,7 @@ async fn a_command_line_with_a_mistake_starts_nothing() {
         (&["--threads", "0"], "from 1 to 1024"),
         (&["--cluster", "a"], "host:port"),
         (&["--grace", "soon"], "takes seconds"),
+        (&["--cache-bytes", "64MB"], "takes a number of bytes"),
         (&["--listen"], "needs a value"),
     ] {
         let out = Command::new(gateway.program()).args(args).output().unwrap();

@@ -54,7 +54,7 @@ use crate::gateway::kept::Kept;
 /// use http::{Request, Response, StatusCode};
 /// use pointsman::engine::StatementKind;
 /// use pointsman::gateway::DenyLayer;
-/// use pointsman::{Engine, Schema, TrafficSplitLayer};
+/// use pointsman::{CanonicalPathLayer, Engine, Schema, TrafficSplitLayer};
 /// use std::convert::Infallible;
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 ///
@@ -62,11 +62,13 @@ use crate::gateway::kept::Kept;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let schema = Schema::new().clusters(["prod"]).gateway([StatementKind::Deny]);
 /// let engine = Engine::builder().schema(schema).build(
-///     r#"deny bots: header(user-agent) contains "BadBot" => 403 "no robots"
+///     r#"deny bots:  header(user-agent) contains "BadBot" => 403 "no robots"
+///        deny admin: path under "/admin"                  => 404
 ///        default => prod"#,
 /// )?;
 /// let deny = DenyLayer::new();
 /// let service = ServiceBuilder::new()
+///     .layer(CanonicalPathLayer::rewriting())
 ///     .layer(TrafficSplitLayer::new(engine))
 ///     .layer(deny.clone())
 ///     .service(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(String::new()))));
