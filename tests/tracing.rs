@@ -103,3 +103,22 @@ async fn a_text_that_was_refused_at_the_start_is_logged() {
     let expected = r#" WARN pointsman: rules refused problems=1 first="shop.rules:1:12: "#;
     assert!(line.starts_with(expected) && line.lines().count() == 1, "{line}");
 }
+
+#[tokio::test]
+async fn statements_that_nobody_heeds_are_an_error_in_a_few_lines() {
+    use pointsman::schema::{Schema, StatementKind};
+
+    let (log, _guard) = logged();
+    let schema = Schema::new().clusters(["prod"]).gateway([StatementKind::Deny]);
+    let engine = Engine::builder().schema(schema).build("deny all: true => 403 default => prod").unwrap();
+    let prod = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+    let mut clusters = pointsman::Clusters::new(&engine, [("prod", prod)]).unwrap();
+    for _ in 0..100 {
+        clusters.call(Request::new(())).await.unwrap();
+    }
+    let lines = log.taken();
+    let first = "ERROR pointsman: statements are not heeded: \
+                 the layer of this kind is missing or at the wrong place kind=\"deny\" requests=1\n";
+    assert!(lines.starts_with(first), "{lines}");
+    assert_eq!(lines.lines().count(), 7, "1, 2, 4 and so on: {lines}");
+}
