@@ -3,7 +3,7 @@
 //! The only room that runs the pipeline: text to tree to meaning to program. A [`RuleSet`] is immutable; an
 //! [`Engine`] holds the current one and swaps it whole.
 
-mod cell;
+pub(crate) mod cell;
 mod condition;
 mod counters;
 mod digest;

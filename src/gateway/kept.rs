@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
+use crate::engine::cell::Cell;
 use crate::engine::{GatewayStatement, RuleSet, StatementKind};
 use crate::schema::Schema;
 
@@ -17,7 +17,7 @@ pub(super) struct Kept<T> {
     kind: StatementKind,
     /// By engine; mostly there is one. Read once a request that matched something, and on all threads; written once a rule
     /// set.
-    current: ArcSwap<Tables<T>>,
+    current: Cell<Tables<T>>,
     /// Held by the one who writes.
     renewing: Mutex<()>,
 }
@@ -46,7 +46,7 @@ type Entry<T> = (GatewayStatement, Arc<T>);
 
 impl<T> Kept<T> {
     pub(super) fn new(kind: StatementKind) -> Self {
-        Kept { kind, current: ArcSwap::from_pointee(Tables::new()), renewing: Mutex::default() }
+        Kept { kind, current: Cell::new(Arc::default()), renewing: Mutex::default() }
     }
 
     /// What is kept under these rules; `make` makes what is new. Decisions by earlier rules, of which there are some when
