@@ -190,7 +190,7 @@ impl Merged {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
@@ -202,7 +202,10 @@ mod tests {
         summary
     }
 
-    fn is_sound(summary: &SpaceSaving) {
+    fn is_sound(summary: &SpaceSaving, keys: &[u8], counters: usize) {
+        // One for each key, as far as there are.
+        let different: BTreeSet<_> = keys.iter().collect();
+        assert_eq!(summary.counters.len(), different.len().min(counters));
         assert_eq!(summary.counters.len(), summary.places.len());
         for (at, counter) in summary.counters.iter().enumerate() {
             assert_eq!(summary.places.get(&counter.hash), Some(&at));
@@ -225,7 +228,7 @@ mod tests {
             counters in 1_usize..40,
         ) {
             let summaries: Vec<_> = shards.iter().map(|keys| summary(keys, counters)).collect();
-            summaries.iter().for_each(is_sound);
+            summaries.iter().zip(&shards).for_each(|(summary, keys)| is_sound(summary, keys, counters));
             let mut exact = BTreeMap::new();
             shards.iter().flatten().for_each(|key| *exact.entry(*key).or_insert(0_u64) += 1);
             let total: u64 = exact.values().sum();
