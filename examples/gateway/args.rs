@@ -1,12 +1,10 @@
 //! The command line, read by hand: an example should not need a crate for it.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -20,8 +18,7 @@ A reverse proxy that splits traffic by rules.
   --last-good FILE           where the rules that were accepted last are kept
   --cluster NAME=ADDR,ADDR   a cluster and its servers; once for each cluster
   --threads N                worker threads [one for each core]
-  --trust CIDR,CIDR          proxies before this one, whose X-Forwarded-For says who the client is and whose
-                             X-Pointsman-Mirror that a request is a copy
+  --trust CIDR,CIDR          proxies before this one, whose X-Forwarded-For says who the client is
   --eject-after N            failures in a row that take a server out; 0 for never [3]
   --limit N                  requests that a cluster may be at work on; more are answered with 503
   --cache-bytes N            what stored responses may take; as much again while bodies pass [67108864]
@@ -95,15 +92,6 @@ pub(crate) struct ArgsError(String);
 // === impl Args ===
 
 impl Args {
-    /// Whether it is the address of a proxy before this one.
-    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.trust.iter().any(|trusted| match trusted.parse::<IpNet>() {
-            Ok(network) => network.contains(&peer),
-            Err(_) => trusted.parse() == Ok(peer),
-        })
-    }
-
     /// Whether the clusters are those of the demo.
     pub(crate) fn is_demo(&self) -> bool {
         self.demo

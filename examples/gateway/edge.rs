@@ -30,8 +30,6 @@ pub(crate) struct Answer<B> {
 pub(crate) struct Turns<S> {
     // Locked by its connection alone, and never across a wait.
     places: Mutex<Places<S>>,
-    /// Whether the client is a proxy before us that may say that a request is a copy.
-    trusted: bool,
 }
 
 struct Places<S> {
@@ -56,7 +54,7 @@ where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
 {
     let active = activity.begin(request.version() == Version::HTTP_2);
-    if let Err((status, why)) = admit(&mut request, turns.trusted) {
+    if let Err((status, why)) = admit(&mut request) {
         let mut response = refusal(status, why);
         // What follows on this connection may not be what it seems.
         if request.version() != Version::HTTP_2 {
@@ -78,7 +76,7 @@ where
 /// hyper has refused what is no HTTP: a bare CR, a folded line, a space before a colon, two lengths, a length that is
 /// no number, a coding that does not end in chunks. A length beside chunks it drops, and closes afterwards. What we send
 /// on is written anew from what was understood, so an upstream reads what the rules have read.
-fn admit(request: &mut Request<Incoming>, trusted: bool) -> Result<(), (StatusCode, &'static str)> {
+fn admit(request: &mut Request<Incoming>) -> Result<(), (StatusCode, &'static str)> {
     let bad = |why| Err((StatusCode::BAD_REQUEST, why));
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "this method is not for gateways"));
@@ -109,17 +107,14 @@ fn admit(request: &mut Request<Incoming>, trusted: bool) -> Result<(), (StatusCo
         return bad("there is to be one host, and one that can be");
     }
     headers::tidy_request(headers, seen, http11);
-    if !trusted {
-        headers::no_copy(headers, seen);
-    }
     Ok(())
 }
 
 // === impl Turns ===
 
 impl<S: Clone> Turns<S> {
-    pub(crate) fn new(original: S, trusted: bool) -> Self {
-        Turns { places: Mutex::new(Places { original, free: None }), trusted }
+    pub(crate) fn new(original: S) -> Self {
+        Turns { places: Mutex::new(Places { original, free: None }) }
     }
 
     fn take(&self) -> S {

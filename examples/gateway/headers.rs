@@ -12,8 +12,6 @@ use http::uri::Authority;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-/// What marks a copy: the default of `MirrorLayer`.
-const MIRROR: HeaderName = HeaderName::from_static("x-pointsman-mirror");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -70,13 +68,6 @@ pub(crate) fn tidy_request(headers: &mut HeaderMap, seen: Seen, may_upgrade: boo
     // We wait for the client's body ourselves; the upstream gets it as it comes.
     if headers.get(EXPECT).is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         headers.remove(EXPECT);
-    }
-}
-
-/// Takes away what marks a request as a copy, which a client must not say: it would not be copied.
-pub(crate) fn no_copy(headers: &mut HeaderMap, seen: Seen) {
-    if seen.has(Seen::MIRROR) {
-        headers.remove(MIRROR);
     }
 }
 
@@ -218,7 +209,6 @@ impl Seen {
     const HOP: u32 = (1 << 9) - 1;
     const EXPECT: u32 = 1 << 9;
     const FORWARDED_FOR: u32 = 1 << 10;
-    const MIRROR: u32 = 1 << 11;
 
     /// Looks at all names.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -239,7 +229,6 @@ impl Seen {
             "http2-settings" => 1 << 8,
             "expect" => Seen::EXPECT,
             "x-forwarded-for" => Seen::FORWARDED_FOR,
-            "x-pointsman-mirror" => Seen::MIRROR,
             _ => 0,
         }
     }

@@ -208,7 +208,7 @@ async fn serve<S, B>(
     let io = TokioIo::new(ClientIo::new(stream, activity.clone()));
     let told = activity.clone();
     let name = ClientName::new(peer.ip());
-    let turns = Arc::new(Turns::new(stack, shared.args.trusts(peer.ip())));
+    let turns = Arc::new(Turns::new(stack));
     let service =
         service_fn(move |request| edge::handle(request, peer, name.clone(), told.clone(), turns.clone()));
     let connection = protocols.serve_connection_with_upgrades(io, service);

@@ -54,9 +54,7 @@
 //!
 //! Method, target, version, header fields and body; not what belongs to a connection (RFC 9110, 7.6.1), not `Expect`, no trailers, and
 //! no extension but the [peer's address](crate::schema::PeerAddr). `Content-Length` is that of the body. A header marks the
-//! copy, and a request that has it is not copied again, so that a shadow may be behind this gateway itself. Clients must not be able
-//! to say that: whoever takes requests from them removes the header before, unless it comes from a proxy that is trusted, as the
-//! example `gateway` does.
+//! copy, and a request that has it is not copied again, so that a shadow may be behind this gateway itself.
 //!
 //! Only requests with safe methods (`GET`, `HEAD`, `OPTIONS`, `TRACE`) are copied, unless the statement says `with unsafe`; upgrades and
 //! `CONNECT` never are. One that names another method in `X-HTTP-Method-Override`, `X-HTTP-Method` or `X-Method-Override`
