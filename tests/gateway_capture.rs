@@ -447,6 +447,21 @@ async fn a_statement_ends_after_its_time_even_if_nothing_matched_before() {
 }
 
 #[tokio::test]
+async fn the_time_of_a_statement_begins_whatever_another_engine_below_the_layer_has_had() {
+    let (other, engine) =
+        (engine("default => prod"), engine("capture soon: path == \"/x\" => 9 for 100ms default => prod"));
+    let layer = CaptureLayer::new();
+    other.replace("default => gray").unwrap();
+    other.replace("default => prod").unwrap();
+    send(&other, &layer, service_fn(echo), get("/")).await;
+    send(&engine, &layer, service_fn(echo), get("/")).await;
+    until("it has ended", || layer.captures().counts().statements[0].left.is_zero()).await;
+    engine.replace("# Nothing new.\ncapture soon: path == \"/x\" => 9 for 100ms default => prod").unwrap();
+    send(&engine, &layer, service_fn(echo), get("/x")).await;
+    assert_eq!(layer.captures().counts().kept, 0);
+}
+
+#[tokio::test]
 async fn an_exchange_that_two_statements_match_is_captured_once() {
     let engine = engine(
         "capture a: true => 9 for 1h\ncapture b: true => 1 for 1h\nshadow capture c: true => 9 for 1h\ndefault => prod",
@@ -584,6 +599,21 @@ async fn exchanges_that_go_on_too_long_are_kept_as_far_as_they_came_and_make_roo
     let patient = CaptureLayer::new();
     send(&engine, &patient, service_fn(echo), get("/")).await;
     assert_eq!(patient.captures().counts().overlong, 0);
+}
+
+#[tokio::test]
+async fn a_clone_that_waits_for_ever_does_not_keep_what_is_too_long_for_another() {
+    let engine = engine(RULES);
+    let layer = CaptureLayer::new();
+    let mut held = Vec::new();
+    for longest in [Duration::MAX, Duration::ZERO, Duration::ZERO] {
+        let service = ServiceBuilder::new()
+            .layer(TrafficSplitLayer::new(engine.clone()))
+            .layer(layer.clone().longest(longest))
+            .service(service_fn(echo));
+        held.push(service.oneshot(Request::post("/").body("x".to_owned()).unwrap()).await.unwrap());
+    }
+    assert_eq!(layer.captures().counts().overlong, 2);
 }
 
 /// A byte, and another one.

@@ -58,7 +58,14 @@ impl<T> Kept<T> {
         }
     }
 
-    /// What was kept last; of several engines, one behind the other.
+    /// Whether these rules, or later ones of their engine, have been here.
+    #[inline]
+    pub(super) fn knows(&self, rules: &RuleSet) -> bool {
+        let tables = self.current.load();
+        tables.iter().any(|known| known.is_of(rules) && known.table.revision >= rules.revision())
+    }
+
+    /// What was kept last; of several engines, one behind the other. One that is gone stays until another has new rules.
     pub(super) fn latest(&self) -> Arc<Table<T>> {
         match self.current.load().as_slice() {
             [one] => one.table.clone(),

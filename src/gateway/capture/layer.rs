@@ -98,8 +98,6 @@ pub(super) struct Settings {
 #[derive(Debug)]
 pub(super) struct Shared {
     kept: Kept<Session>,
-    /// The latest revision whose statements have been seen.
-    seen: AtomicU64,
     ring: Mutex<Ring>,
     /// What exchanges hold that go on, and of it the texts of the rules, each with how many of them have it.
     under_way: AtomicUsize,
@@ -134,7 +132,6 @@ impl CaptureLayer {
         };
         let shared = Shared {
             kept: Kept::new(StatementKind::Capture),
-            seen: AtomicU64::new(0),
             ring: Mutex::default(),
             under_way: AtomicUsize::new(0),
             texts: Mutex::default(),
@@ -306,9 +303,8 @@ impl Shared {
     /// Looks at new rules even if a request matches nothing of theirs: the time of a statement begins with them.
     #[inline]
     pub(super) fn see(&self, rules: &RuleSet) {
-        if self.seen.load(Ordering::Relaxed) < rules.revision() {
+        if !self.kept.knows(rules) {
             self.kept.under(rules, |statement| Session::new(statement, rules));
-            self.seen.fetch_max(rules.revision(), Ordering::Relaxed);
         }
     }
 
@@ -371,7 +367,8 @@ impl Shared {
         let overlong: Vec<Weak<Recording>> = self
             .going()
             .values()
-            .take_while(|(ends, _)| ends.is_some_and(|ends| now >= ends))
+            // Clones may have different bounds, so the first to begin need not be the first to end.
+            .filter(|(ends, _)| ends.is_some_and(|ends| now >= ends))
             .map(|(_, recording)| recording.clone())
             .collect();
         overlong.iter().filter_map(Weak::upgrade).for_each(|recording| recording.finish(End::Overlong));
