@@ -69,6 +69,8 @@ impl<'t> Identity<'t> {
             .iter()
             .find_map(|port| authority.strip_suffix(*port))
             .unwrap_or(authority);
+        // The same host in the language too.
+        let authority = authority.strip_suffix(b".").unwrap_or(authority);
         let (path, query) = split_query(path_and_query);
         Identity { authority, path: canonical_path(path), query }
     }
@@ -143,6 +145,8 @@ mod tests {
             "https://a.test:443/b?c",
             "https://a.test:80/b?c",
             "http://a.test:/b?c",
+            "http://a.test./b?c",
+            "http://a.test.:80/b?c",
             "http://a.test/x/../%62?c",
         ] {
             assert_eq!(Identity::of(same.as_bytes()), Identity::of(b"http://a.test/b?c"), "{same}");
