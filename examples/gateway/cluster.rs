@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
@@ -15,6 +15,7 @@ use http_body::Body;
 use pointsman::PeerAddr;
 use pointsman::middleware::{Attempt, Watched};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tower::Service;
 
 use super::body::{BoxError, Download, Upload};
@@ -163,7 +164,12 @@ impl Shared {
         let mut tried = 0;
         loop {
             let Some(server) = self.servers.get(trial.at) else { return Err(Fault::Refused) };
-            let Failed { fault, unsent, was_used } = match send(server, request, fresh).await {
+            let sent = if self.may_probe() && !matches!(request.body(), Upload::Empty) {
+                Box::pin(trial.send_slowly(server, request, fresh)).await
+            } else {
+                send(server, request, fresh).await
+            };
+            let Failed { fault, unsent, was_used } = match sent {
                 Ok(response) => {
                     trial.responded(response.status());
                     return Ok(response);
@@ -189,6 +195,11 @@ impl Shared {
                 }
             };
         }
+    }
+
+    /// Whether a request may be the one by which a server is tried again.
+    fn may_probe(&self) -> bool {
+        self.guard.watched.as_ref().is_some_and(|watched| !watched.all_healthy())
     }
 
     /// The server whose probe was kept for the request, or one that is not out.
@@ -298,6 +309,25 @@ impl Room {
 // === impl Trial ===
 
 impl Trial {
+    /// Sends a request whose body comes from a client. As long as it comes no time is over, and as long as the attempt is not
+    /// decided nobody else tries a server that is out: so from some time on it says nothing about the server any more.
+    async fn send_slowly(
+        &mut self,
+        server: &Arc<Upstream>,
+        request: Box<Request<Upload>>,
+        fresh: bool,
+    ) -> Result<Response<Download>, Failed> {
+        let limit = server.limits().head;
+        let mut sent = pin!(send(server, request, fresh));
+        match timeout(limit, &mut sent).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                self.attempt = None;
+                sent.await
+            }
+        }
+    }
+
     fn responded(self, status: StatusCode) {
         if let Some(attempt) = self.attempt {
             attempt.responded(status);

@@ -186,3 +186,54 @@ async fn a_cluster_that_hangs_takes_no_more_than_its_part() {
     })
     .await;
 }
+
+/// Answers when all of a request is there. A body ends with a dot.
+async fn thorough(listener: TcpListener, says: &'static str) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        connections.spawn(async move {
+            let mut wire = Wire::new(stream);
+            while let Some(head) = wire.maybe_head().await {
+                while head.starts_with("POST") && wire.exactly(1).await != "." {}
+                let length = says.len();
+                wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{says}")).await;
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_the_probe_and_does_not_end_keeps_nobody_from_a_server_that_is_back() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    drop(listener);
+    let prod = Mortal::born("prod").await;
+    let clusters: &[(&str, &[SocketAddr])] = &[("gray", &[at]), ("prod", &[prod.at])];
+    let flags = ["--eject-after", "1", "--head-timeout", "0.3"];
+    let ruled = Ruled::start("default => gray else prod", clusters, &flags);
+    let gateway = &ruled.gateway;
+    until("gray is out", async || (asked(gateway).await == "prod").then_some(())).await;
+
+    let mut back = JoinSet::new();
+    back.spawn(thorough(TcpListener::bind(at).await.unwrap(), "gray"));
+    until("a probe is due", async || {
+        let due = &gateway.status().await["health"][0]["upstreams"][0]["state"]["ejected"]["due_in_seconds"];
+        (due.as_f64() == Some(0.0)).then_some(())
+    })
+    .await;
+    let mut client = gateway.client().await;
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await;
+    let drips = tokio::spawn(async move {
+        while client.try_send("x").await {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    until("the probe is under way", async || {
+        (gateway.status().await["health"][0]["upstreams"][0]["probes"] == 1).then_some(())
+    })
+    .await;
+    until("gray is back", async || (asked(gateway).await == "gray").then_some(())).await;
+    assert!(!drips.is_finished(), "and the client is still at it");
+    drips.abort();
+}
