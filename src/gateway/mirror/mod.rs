@@ -54,7 +54,8 @@
 //!
 //! Method, target, version, header fields and body; not what belongs to a connection (RFC 9110, 7.6.1), not `Expect`, no trailers, and
 //! no extension but the [peer's address](crate::schema::PeerAddr). `Content-Length` is that of the body. A header marks the
-//! copy, and a request that has it is not copied again, so that a shadow may be behind this gateway itself.
+//! copy, and a request that has it is not copied again, so that a shadow may be behind this gateway itself. A client that sets it keeps
+//! its own requests from being copied, and nothing else.
 //!
 //! Only requests with safe methods (`GET`, `HEAD`, `OPTIONS`, `TRACE`) are copied, unless the statement says `with unsafe`; upgrades and
 //! `CONNECT` never are. One that names another method in `X-HTTP-Method-Override`, `X-HTTP-Method` or `X-Method-Override`
