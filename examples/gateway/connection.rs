@@ -176,7 +176,8 @@ impl Connection {
         quiet: bool,
     ) -> Response<Download> {
         // A short body is here together with its head.
-        if self.send.is_ready() && if quiet { !self.over } else { self.is_idle() } {
+        let idle = self.send.is_ready() && if quiet { !self.over } else { self.is_idle() };
+        if idle {
             held.check_in(self);
             return response.map(Download::Whole);
         }

@@ -126,6 +126,6 @@ pub(crate) async fn watch(health: Health) {
 }
 
 #[allow(clippy::print_stderr, reason = "to be read in a terminal")]
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     eprintln!("{what}");
 }

@@ -248,3 +248,16 @@ impl Seen {
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
     value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bits_are_the_places() {
+        for (at, name) in HOP.iter().enumerate() {
+            assert_eq!(Seen::bit(name), 1 << at, "{name}");
+        }
+        assert_eq!(Seen::HOP, (1 << HOP.len()) - 1);
+    }
+}

@@ -105,13 +105,13 @@ async fn run(mut args: Args) -> Result<(), Box<dyn Error>> {
     }
     tokio::spawn(console::watch(gateway.layers().health.clone()));
     told.await;
-    println!("no new connections; waiting for what is in flight");
+    console::say("no new connections; waiting for what is in flight");
     // Dropped here and not before: from now on the rules stay as they are.
     drop(following);
     let left = gateway.drain(args.grace).await;
     match left {
-        0 => println!("done"),
-        left => println!("cut off {left} connections after {:?}", args.grace),
+        0 => console::say("done"),
+        left => console::say(&format!("cut off {left} connections after {:?}", args.grace)),
     }
     Ok(())
 }

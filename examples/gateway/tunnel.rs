@@ -18,6 +18,8 @@ use super::client::Open;
 
 /// How long the two sides have to let go of their streams.
 const SWITCH: Duration = Duration::from_secs(10);
+/// What is read at once, each way.
+const PIECE: usize = 8 * 1024;
 
 /// The tunnels of all workers, which count as connections.
 #[derive(Clone)]
@@ -26,9 +28,6 @@ pub(crate) struct Tunnels {
     /// How long one side may be silent when the other one has ended.
     pub(crate) idle: Duration,
 }
-
-/// What is read at once, each way.
-const PIECE: usize = 8 * 1024;
 
 impl Tunnels {
     pub(crate) fn new(open: &Arc<Open>, args: &Args) -> Self {

@@ -267,8 +267,8 @@ async fn a_tunnel_that_nobody_ends_is_cut_off_with_the_grace() {
     seen.at_least(1).await;
     gateway.terminate();
     assert!(gateway.ended().await.success());
-    gateway.prints.at_least(2).await;
-    assert!(gateway.prints.all().iter().any(|line| line.starts_with("cut off 1 connections")));
+    let cut_off = |line: &String| line.starts_with("cut off 1 connections");
+    until("it says so", async || gateway.says.all().iter().any(cut_off).then_some(())).await;
 }
 
 #[tokio::test]

@@ -236,9 +236,9 @@ impl LimitLayer {
     }
 
     /// How many bytes the tables of all limits take together; 64 MiB unless it is set, which is 60 tables of 65,536 keys. A limit for
-    /// whose table there is no room left shares one of that size with all others of which that is so: they hold back as
-    /// ever, and together forget keys as early as one limit with so many keys does. What a limit has it has for as long as
-    /// rules have it.
+    /// whose table there is no room left shares one of that size with all others of which that is so. Together they forget keys
+    /// as early as one limit with so many keys does, and the bucket that is full soonest first: so the keys of `1/d`
+    /// push out those of `10/m`, which then find full buckets. What a limit has it has for as long as rules have it.
     ///
     /// To be called before the first request.
     #[must_use]

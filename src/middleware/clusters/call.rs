@@ -13,7 +13,8 @@ pin_project! {
     /// soon as it is.
     ///
     /// tower's `Oneshot` does the same and asks for readiness when it is polled. Until then it has the request in itself,
-    /// which every layer further out moves with its own future: with a stack of them that costs more than the call.
+    /// which every layer further out moves with its own future: with a stack of them that costs more than the call. So a
+    /// service that needs a runtime, as timeouts do, has to be called within one, and not only polled there.
     #[must_use = "futures do nothing unless polled"]
     pub struct CallFuture<S: Service<Request>, Request> {
         #[pin]

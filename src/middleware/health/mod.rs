@@ -239,8 +239,9 @@ impl Health {
     /// [`TrafficSplitLayer::available_with`](crate::TrafficSplitLayer::available_with), which puts the extensions that it is kept
     /// in into the request; there [`Upstreams`] and [`Watched::begin_reserved`] find it.
     ///
-    /// When the request is dropped without having been sent, as it was denied or answered by a cache, the probe is due
-    /// again at once. A request for the cluster that has no `else` is decided without asking; while the probe is kept for another,
+    /// The probe is kept for as long as the request waits between being decided and its cluster, such as for another that
+    /// fetches the same for a cache: a layer there that reads whole bodies should bound the time. When the request is dropped
+    /// without having been sent, as it was denied or answered by a cache, the probe is due again at once. A request for the cluster that has no `else` is decided without asking; while the probe is kept for another,
     /// it is answered with `503`.
     ///
     /// Costs what [`Health::is_available`] costs, and allocates for a request that has the probe.
