@@ -52,17 +52,16 @@ impl<T> Kept<T> {
     /// What is kept under these rules; `make` makes what is new. Decisions by earlier rules, of which there are some when
     /// rules change, get what the latest have.
     pub(super) fn under(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
-        match self.current.load().iter().find(|known| known.is_of(rules)) {
-            Some(known) if known.table.revision >= rules.revision() => known.table.clone(),
-            _ => self.renew(rules, make),
+        match self.current.load().iter().find(|known| known.knows(rules)) {
+            Some(known) => known.table.clone(),
+            None => self.renew(rules, make),
         }
     }
 
     /// Whether these rules, or later ones of their engine, have been here.
     #[inline]
     pub(super) fn knows(&self, rules: &RuleSet) -> bool {
-        let tables = self.current.load();
-        tables.iter().any(|known| known.is_of(rules) && known.table.revision >= rules.revision())
+        self.current.load().iter().any(|known| known.knows(rules))
     }
 
     /// What was kept last; of several engines, one behind the other. One that is gone stays until another has new rules.
@@ -80,16 +79,14 @@ impl<T> Kept<T> {
     fn renew(&self, rules: &RuleSet, make: impl Fn(&GatewayStatement) -> T) -> Arc<Table<T>> {
         let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current.load();
-        let known = current.iter().find(|known| known.is_of(rules)).map(|known| known.table.clone());
         // Another was quicker.
-        if let Some(table) = &known
-            && table.revision >= rules.revision()
-        {
-            return table.clone();
+        if let Some(known) = current.iter().find(|known| known.knows(rules)) {
+            return known.table.clone();
         }
+        let known = current.iter().find(|known| known.is_of(rules)).map(|known| &known.table);
         let entry = |statement: &GatewayStatement| {
             (statement.kind() == self.kind).then(|| {
-                let kept = known.as_ref().and_then(|known| known.find(statement)).cloned();
+                let kept = known.and_then(|known| known.find(statement)).cloned();
                 (statement.clone(), kept.unwrap_or_else(|| Arc::new(make(statement))))
             })
         };
@@ -113,6 +110,12 @@ impl<T> Current<T> {
     #[inline]
     fn is_of(&self, rules: &RuleSet) -> bool {
         std::ptr::eq(self.engine.as_ptr(), Arc::as_ptr(rules.engine()))
+    }
+
+    /// Whether it is of these rules, or of later ones of their engine.
+    #[inline]
+    fn knows(&self, rules: &RuleSet) -> bool {
+        self.is_of(rules) && self.table.revision >= rules.revision()
     }
 }
 
