@@ -86,6 +86,15 @@ async fn echo<B: Body<Error: std::fmt::Debug>>(
     Ok(Response::new(text(request.into_body()).await))
 }
 
+/// A response that says what was posted, and that nobody has taken to the end.
+async fn posted(engine: &Engine, layer: &CaptureLayer, body: String) -> Response<CaptureBody<String>> {
+    let service = ServiceBuilder::new()
+        .layer(TrafficSplitLayer::new(engine.clone()))
+        .layer(layer.clone())
+        .service(service_fn(echo));
+    service.oneshot(Request::post("/").body(body).unwrap()).await.unwrap()
+}
+
 fn get(path: &str) -> Request<String> {
     Request::get(path).header("host", "shop.example.com").body(String::new()).unwrap()
 }
@@ -513,11 +522,7 @@ async fn what_goes_on_has_a_bound_of_its_own_and_passes_beyond_it() {
     let mut held = Vec::new();
     for _ in 0..10 {
         // Responses that nobody takes to the end.
-        let service = ServiceBuilder::new()
-            .layer(TrafficSplitLayer::new(engine.clone()))
-            .layer(layer.clone())
-            .service(service_fn(echo));
-        held.push(service.oneshot(Request::post("/").body("x".repeat(9_000)).unwrap()).await.unwrap());
+        held.push(posted(&engine, &layer, "x".repeat(9_000)).await);
         assert!(layer.captures().counts().under_way_bytes <= 20_000);
     }
     assert!(layer.captures().counts().no_room > 0);
@@ -579,11 +584,7 @@ async fn exchanges_that_go_on_too_long_are_kept_as_far_as_they_came_and_make_roo
     let layer = CaptureLayer::new().bytes(22_000).longest(Duration::ZERO);
     let mut held = Vec::new();
     for _ in 0..10 {
-        let service = ServiceBuilder::new()
-            .layer(TrafficSplitLayer::new(engine.clone()))
-            .layer(layer.clone())
-            .service(service_fn(echo));
-        held.push(service.oneshot(Request::post("/").body("x".repeat(9_000)).unwrap()).await.unwrap());
+        held.push(posted(&engine, &layer, "x".repeat(9_000)).await);
     }
     let counts = layer.captures().counts();
     assert_eq!((counts.overlong, counts.no_room, counts.under_way_bytes), (10, 0, 0));
@@ -607,11 +608,7 @@ async fn a_clone_that_waits_for_ever_does_not_keep_what_is_too_long_for_another(
     let layer = CaptureLayer::new();
     let mut held = Vec::new();
     for longest in [Duration::MAX, Duration::ZERO, Duration::ZERO] {
-        let service = ServiceBuilder::new()
-            .layer(TrafficSplitLayer::new(engine.clone()))
-            .layer(layer.clone().longest(longest))
-            .service(service_fn(echo));
-        held.push(service.oneshot(Request::post("/").body("x".to_owned()).unwrap()).await.unwrap());
+        held.push(posted(&engine, &layer.clone().longest(longest), "x".to_owned()).await);
     }
     assert_eq!(layer.captures().counts().overlong, 2);
 }
