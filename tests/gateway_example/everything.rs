@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::parts::{Gateway, answering, field, server, until};
+use crate::parts::{Gateway, answering, chatting, field, server, until};
 use crate::statements::Ruled;
 
 const RULES: &str = "deny    no:  path == \"/no\" => 403
@@ -23,17 +23,7 @@ async fn before(one: SocketAddr) -> Ruled {
 
 #[tokio::test]
 async fn a_websocket_passes_everything() {
-    let (at, seen) = server(|mut wire, _, seen| async move {
-        seen.note(wire.head().await);
-        wire.send(
-            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello",
-        )
-        .await;
-        seen.note(wire.exactly(4).await);
-        wire.send("and back").await;
-        seen.note(format!("end {}", wire.rest().await));
-    })
-    .await;
+    let (at, seen) = chatting().await;
     let ruled = before(at).await;
     let mut client = ruled.gateway.client().await;
     client

@@ -233,6 +233,22 @@ pub async fn server<F: Future<Output = ()> + Send + 'static>(
     (at, seen)
 }
 
+/// A server that switches to another protocol and says something there, hears four bytes, answers, and notes the end.
+pub async fn chatting() -> (SocketAddr, Seen) {
+    server(|mut wire, _, seen| async move {
+        seen.note(wire.head().await);
+        // The first frame comes with the head.
+        wire.send(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello",
+        )
+        .await;
+        seen.note(wire.exactly(4).await);
+        wire.send("and back").await;
+        seen.note(format!("end {}", wire.rest().await));
+    })
+    .await
+}
+
 /// A server that notes every head, prefixed by the number of the connection, and gives the same answer to each.
 pub async fn answering(answer: &'static str) -> (SocketAddr, Seen) {
     server(move |mut wire, number, seen| async move {

@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
-use crate::parts::{Gateway, OK, answering, field, nobody, server, until};
+use crate::parts::{Gateway, OK, answering, chatting, field, nobody, server, until};
 use crate::statements::Ruled;
 
 #[tokio::test]
@@ -172,18 +172,7 @@ async fn http2_is_spoken_with_clients_and_http1_with_servers() {
 
 #[tokio::test]
 async fn a_websocket_passes_both_ways() {
-    let (at, seen) = server(|mut wire, _, seen| async move {
-        seen.note(wire.head().await);
-        // The first frame comes with the head.
-        wire.send(
-            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello",
-        )
-        .await;
-        seen.note(wire.exactly(4).await);
-        wire.send("and back").await;
-        seen.note(format!("end {}", wire.rest().await));
-    })
-    .await;
+    let (at, seen) = chatting().await;
     let gateway = Gateway::before(at, &[]);
     let mut client = gateway.client().await;
     client
